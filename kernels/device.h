@@ -1,0 +1,198 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/formats/dtype.h"
+
+namespace barn {
+
+// Shape letters: T tokens (rows of a step), D model width, H heads, K head width, E experts.
+
+// A view of f32 activations on the device: rows x cols, row r at data + r * stride. Does not own.
+struct Tensor {
+  float* data = nullptr;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t stride = 0;  // In floats; cols when dense.
+
+  float* row(int64_t r) const { return data + r * stride; }
+};
+
+// f32 memory on the device, zeroed. 64-byte aligned.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual float* data() = 0;
+  virtual int64_t floats() const = 0;
+};
+
+// count x rows x cols; count is the number of experts or heads of a batched weight, else 1. cols is contracted.
+struct MatrixShape {
+  int64_t count = 1;
+  int64_t rows = 0;
+  int64_t cols = 0;
+};
+
+// A weight on the device, possibly repacked for speed.
+class Matrix {
+ public:
+  virtual ~Matrix() = default;
+  virtual DType dtype() const = 0;
+  virtual MatrixShape shape() const = 0;
+};
+
+// One product of several that share an input, so that it is quantized once. out: [T, weight.rows], bias: f32[rows] or null.
+struct Projection {
+  const Matrix* weight = nullptr;
+  const float* bias = nullptr;
+  Tensor out;
+};
+
+// The experts of T tokens, k each: experts[t * k + j] in [0, E), weights likewise. A negative expert means "none here".
+struct Routes {
+  int64_t k = 0;
+  std::span<const int32_t> experts;
+  std::span<const float> weights;
+};
+
+enum class Activation { kSilu, kGeluTanh, kClampedSwiglu };  // The last is gpt-oss's: see ExpertMatrices::activation.
+
+// The routed part of a feed-forward layer. gate and up: [E, FF, D]; down: [E, D, FF]; biases: f32[E, rows] or null.
+// With gate_up set, gate rows come first in one [E, 2 FF, D] matrix, and gate and up are null.
+struct ExpertMatrices {
+  const Matrix* gate = nullptr;
+  const Matrix* up = nullptr;
+  const Matrix* gate_up = nullptr;
+  const Matrix* down = nullptr;
+  const float* gate_bias = nullptr;
+  const float* up_bias = nullptr;
+  const float* down_bias = nullptr;
+  Activation activation = Activation::kSilu;
+  bool weight_scales_input = false;  // llama4: the route's weight multiplies the expert's input, not its output.
+};
+
+enum class KvType { kF16, kF32 };
+
+// Keys and values of one layer in blocks of block_tokens positions.
+// k: [blocks, block_tokens, kv_heads, k_width], v: [blocks, block_tokens, kv_heads, v_width].
+// With v_is_k_prefix (MLA) v is null and the value is the first v_width elements of the key.
+struct KvLayer {
+  KvType type = KvType::kF16;
+  void* k = nullptr;
+  void* v = nullptr;
+  int64_t block_tokens = 0;
+  int64_t kv_heads = 0;
+  int64_t k_width = 0;
+  int64_t v_width = 0;
+  bool v_is_k_prefix = false;
+};
+
+// Rows [first_row, first_row + rows) of a step belong to one sequence, at positions first_position onwards.
+// blocks[i] is the KV block that holds positions [i * block_tokens, (i + 1) * block_tokens).
+struct SequenceRows {
+  int64_t first_row = 0;
+  int64_t rows = 0;
+  int64_t first_position = 0;
+  std::span<const int32_t> blocks;
+};
+
+struct AttentionArgs {
+  Tensor q;    // [T, H * k_width]
+  Tensor out;  // [T, H * v_width]
+  const KvLayer* kv = nullptr;
+  std::span<const SequenceRows> sequences;
+  int64_t heads = 0;
+  float scale = 1;
+  float softcap = 0;             // > 0: score = softcap * tanh(score / softcap).
+  int64_t window = 0;            // > 0: position p sees p - window + 1 .. p.
+  int64_t chunk = 0;             // > 0 (llama4): position p sees only positions of its own chunk, p / chunk.
+  const float* sinks = nullptr;  // f32[H]: one extra logit per head in the denominator (gpt-oss), or null.
+};
+
+enum class RopePairs { kNeighbours, kHalves };  // (2i, 2i + 1), or (i, i + width / 2) as GPT-NeoX.
+
+struct RopeArgs {
+  Tensor x;                    // [T, heads * head_width], rotated in place.
+  int64_t heads = 0;
+  int64_t head_width = 0;
+  int64_t offset = 0;          // First rotated element of a head (MLA: behind the part without position).
+  int64_t width = 0;           // Rotated elements of a head, even.
+  RopePairs pairs = RopePairs::kHalves;
+  std::span<const int32_t> positions;          // [T]
+  std::span<const float> inverse_frequencies;  // [width / 2], all scaling folded in.
+  float magnitude = 1;                         // Multiplies cos and sin (YaRN, longrope).
+};
+
+// What a device did, for tests and metrics. Counted since construction.
+struct DeviceCounters {
+  int64_t expert_bytes_read = 0;  // Weight bytes of routed experts that were touched, each expert once per call.
+  int64_t experts_read = 0;       // Expert matrices (gate, up or down of one expert) that were touched.
+  int64_t matmul_bytes_read = 0;  // Bytes of all other weights.
+};
+
+// The seam for compute. One thread calls at a time; calls are ordered. Results do not depend on how rows are batched:
+// a row gets the same bits alone and among others. Shapes are the caller's duty (BARN_CHECK).
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual std::string Describe() const = 0;  // "cpu avx2, 2 threads"
+
+  // `bytes` holds shape.count * shape.rows rows of RowBytes(dtype, shape.cols). The CPU borrows them for the life of the
+  // matrix (mmap), a GPU copies. InvalidArgument: sizes disagree. ResourceExhausted: device memory.
+  virtual absl::StatusOr<std::unique_ptr<Matrix>> Upload(DType dtype, MatrixShape shape,
+                                                         std::span<const std::byte> bytes) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t floats) = 0;
+  // Zeroed memory for keys or values. Untouched pages cost nothing on the CPU.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> AllocateKv(int64_t bytes) = 0;
+
+  virtual void EmbedRows(const Matrix& table, std::span<const int32_t> ids, Tensor out) = 0;
+  // out = x / sqrt(mean(x^2) + eps) * weight. weight: f32[cols] or null (1). x and out may alias. For per-head norms view
+  // the tensor as [T * H, K].
+  virtual void RmsNorm(Tensor x, const float* weight, float eps, Tensor out) = 0;
+  // out = (x - mean) / sqrt(var + eps) * weight + bias; weight and bias may be null.
+  virtual void LayerNorm(Tensor x, const float* weight, const float* bias, float eps, Tensor out) = 0;
+  // out[t, r] = sum_k weight[r, k] * x[t, k] + bias[r], for each projection. weight.count == 1.
+  virtual void MatMul(std::span<const Projection> projections, Tensor x) = 0;
+  // Same with F32 arithmetic and a fixed summation order whatever the instruction set allows; for routers. weight is F32/F16/BF16.
+  virtual void MatMulExact(const Projection& projection, Tensor x) = 0;
+  // Head h of x times matrix h: x [T, H * cols] -> out [T, H * rows]; weight.count == H.
+  virtual void BatchedMatMul(const Matrix& weight, Tensor x, Tensor out) = 0;
+  // out[t] = sum_j weight_j * down_j(act(gate_j x) * up_j x); overwrites out. Reads only routed experts.
+  virtual void RoutedFfn(const ExpertMatrices& experts, const Routes& routes, Tensor x, Tensor out) = 0;
+  // gate = act(gate) * up
+  virtual void GatedActivation(Activation activation, Tensor gate, Tensor up) = 0;
+  virtual void Gelu(Tensor x) = 0;  // tanh form, in place
+  virtual void Rope(const RopeArgs& args) = 0;
+  // Writes rows of k [T, kv_heads * k_width] and v (ignored with v_is_k_prefix) to their blocks.
+  virtual void WriteKv(const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v) = 0;
+  virtual void Attention(const AttentionArgs& args) = 0;
+  virtual void Add(Tensor x, Tensor y) = 0;                      // x += y
+  virtual void AddScaled(Tensor x, Tensor y, float scale) = 0;   // x += scale * y
+  virtual void Scale(Tensor x, float scale) = 0;                 // x *= scale
+  virtual void ScaleRows(Tensor x, std::span<const float> scales) = 0;  // x[t] *= scales[t]
+  virtual void Softcap(Tensor x, float cap) = 0;                 // x = cap * tanh(x / cap)
+
+  virtual DeviceCounters counters() const = 0;
+};
+
+// How activations meet quantized weights. kInt8: rounded to 8 bits per 32 values; kF32: weights are decoded, F32 throughout.
+enum class ActivationMode { kInt8, kF32 };
+
+struct CpuOptions {
+  int threads = 0;  // 0: one per core that this process may use.
+  ActivationMode activations = ActivationMode::kInt8;
+  bool pin = true;  // Bind threads to cores with hwloc.
+};
+
+// Settings from BARN_CPU_ISA (scalar, avx2, avx512) and BARN_ACTIVATIONS (int8, f32) override the choice made from the
+// machine. InvalidArgument: an unknown word, or an instruction set that this machine lacks.
+absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(CpuOptions options);
+
+}  // namespace barn
