@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Everything that must hold: installs packages, builds the release, runs every test, then a sanitizer subset.
+# usage: tests/run.sh [--no-sanitizers]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+sanitizers=1
+for argument in "$@"; do
+  case "$argument" in
+    --no-sanitizers) sanitizers=0 ;;
+    *) echo "usage: tests/run.sh [--no-sanitizers]" >&2; exit 2 ;;
+  esac
+done
+
+shared="$(cd ../shared 2>/dev/null && pwd)" || { echo "tests/run.sh: ../shared (the oracles) is missing" >&2; exit 1; }
+
+deploy/install_packages.sh tests
+venv=build/test-venv
+stamp="$venv/requirements.stamp"
+if ! cmp -s tests/requirements.txt "$stamp"; then
+  /usr/bin/python3 -m venv --clear "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
+  cp tests/requirements.txt "$stamp"
+fi
+"$venv/bin/python" tests/fetch_models.py build/test-models "$shared"
+
+python="$PWD/$venv/bin/python"
+cmake --preset release -DBARN_TEST_PYTHON="$python" >/dev/null
+cmake --build --preset release -- --quiet
+status=0
+ctest --test-dir build/release --output-on-failure || status=1
+
+if [[ $sanitizers -eq 1 ]]; then
+  # The whole suite also runs under `cmake --preset asan` and `tsan`; CI takes the tests that meet untrusted bytes or threads.
+  cmake --preset asan -DBARN_TEST_PYTHON="$python" >/dev/null
+  cmake --build --preset asan --target sanitizer_subset -- --quiet
+  ctest --test-dir build/asan --output-on-failure -L '^asan$' || status=1
+  cmake --preset tsan -DBARN_TEST_PYTHON="$python" >/dev/null
+  cmake --build --preset tsan --target sanitizer_subset -- --quiet
+  ctest --test-dir build/tsan --output-on-failure -L '^tsan$' || status=1
+fi
+exit $status
