@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/device.h"
+#include "sharding/gguf.h"
+#include "worker/memory/weights.h"
+
+namespace barn {
+
+// The rows of one sequence in a step: tokens at positions first_position onwards. blocks[i] is the KV block of
+// positions [i * kv_block_tokens, (i + 1) * kv_block_tokens) and the table reaches at least to the last row.
+struct SequenceStep {
+  int64_t first_position = 0;
+  std::span<const int32_t> tokens;
+  std::span<const int32_t> blocks;
+};
+
+struct StepInput {
+  std::span<const SequenceStep> sequences;  // Their rows, one after the other, are the T rows of the step.
+  std::span<const float> activations;       // [T, D] from the stage before; empty on the first stage.
+};
+
+// Receives the logits of rows logit_rows[first] onwards: logits is [n, V], n <= kLogitRowsMax, valid during the call
+// and writable (logit edits may happen in place).
+inline constexpr int64_t kLogitRowsMax = 16;
+using LogitSink = absl::FunctionRef<void(int64_t first, Tensor logits)>;
+
+struct SliceOptions {
+  const GgufModel* model = nullptr;  // Header; must outlive Create only.
+  WeightSource* weights = nullptr;   // Must outlive the slice.
+  Device* device = nullptr;          // Must outlive the slice.
+  int64_t first_layer = 0;
+  int64_t last_layer = 0;  // One past.
+  bool is_first = true;    // Holds the embedding.
+  bool is_last = true;     // Holds the output norm and head.
+  int64_t kv_blocks = 0;
+  int64_t kv_block_tokens = 32;
+  KvType kv_type = KvType::kF16;
+  int64_t step_tokens_max = 512;  // Rows of the largest step.
+  int64_t context_tokens = 0;     // Longest sequence; chooses the factors of long-context rope. 0: the model's own.
+};
+
+// What the routers chose in one layer of the latest step, for tests and traces; k experts for each row, best first.
+using RouteObserver = std::function<void(int64_t layer, const Routes& routes)>;
+
+// A contiguous range of a model's layers, ready to run. One thread at a time.
+class Slice {
+ public:
+  // Unimplemented: the architecture is unknown (by name). InvalidArgument: a key or tensor is missing or has the wrong
+  // shape (by name). ResourceExhausted: device memory.
+  static absl::StatusOr<std::unique_ptr<Slice>> Create(const SliceOptions& options);
+  virtual ~Slice() = default;
+
+  // Runs a step of a slice that is not the last; activations_out: f32[T, D].
+  // InvalidArgument: a row, position, block or token is out of bounds; nothing was computed then.
+  virtual absl::Status Forward(const StepInput& step, std::span<float> activations_out) = 0;
+
+  // Runs a step of the last slice and hands the logits of the rows in logit_rows (indices in [0, T), any order) to
+  // sink, in chunks and in order. Only those rows reach the head; none is fine, and then sink is not called.
+  virtual absl::Status ForwardToLogits(const StepInput& step, std::span<const int32_t> logit_rows, LogitSink sink) = 0;
+
+  virtual void ObserveRoutes(RouteObserver observer) = 0;
+
+  virtual bool is_first() const = 0;
+  virtual bool is_last() const = 0;
+  virtual int64_t width() const = 0;       // D
+  virtual int64_t vocabulary() const = 0;  // V
+  virtual int64_t context_tokens() const = 0;
+  virtual int64_t kv_bytes() const = 0;
+  virtual int64_t scratch_bytes() const = 0;
+};
+
+}  // namespace barn
