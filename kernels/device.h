@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -178,6 +179,12 @@ class Device {
   virtual void Scale(Tensor x, float scale) = 0;                 // x *= scale
   virtual void ScaleRows(Tensor x, std::span<const float> scales) = 0;  // x[t] *= scales[t]
   virtual void Softcap(Tensor x, float cap) = 0;                 // x = cap * tanh(x / cap)
+  // out = x, same rows and cols, any strides, no overlap. This default serves devices whose memory the host addresses.
+  virtual void Copy(Tensor x, Tensor out) {
+    for (int64_t r = 0; r < x.rows; ++r) {
+      std::copy_n(x.row(r), x.cols, out.row(r));
+    }
+  }
 
   virtual DeviceCounters counters() const = 0;
 };
