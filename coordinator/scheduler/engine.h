@@ -30,6 +30,8 @@ struct WorkerState {
 // A picture of the cluster; counters only grow while the process lives.
 struct EngineState {
   bool ready = false;
+  bool failed =
+      false;           // Nothing but a change of the cluster can make it ready: the model does not fit, loading failed.
   std::string reason;  // Why not ready: "waiting for 1 of 2 workers", "loading 41 %", the last failure.
   std::vector<WorkerState> workers;
   int64_t context_tokens_max = 0;  // Longest prompt plus answer of one request.
@@ -50,10 +52,10 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Queues a request and returns its id. `on_update` is called in order from one thread of the engine, must not block, and
-  // is not called again after an update with finish != kNone. Every accepted request gets such a last update.
-  // InvalidArgument: prompt plus max_tokens beyond the context (both numbers named). ResourceExhausted: the queue is full,
-  // try again later. Unavailable: no model is loaded now.
+  // Queues a request and returns its id. `on_update` is called in order from one thread of the engine, must not block,
+  // and is not called again after an update with finish != kNone. Every accepted request gets such a last update.
+  // InvalidArgument: prompt plus max_tokens beyond the context (both numbers named). ResourceExhausted: the queue is
+  // full, try again later. Unavailable: no model is loaded now.
   virtual absl::StatusOr<int64_t> Submit(GenerateRequest request, std::function<void(RequestUpdate)> on_update) = 0;
 
   // The request ends with kCancelled within one step. Unknown or finished ids are ignored.
