@@ -19,8 +19,8 @@ namespace barn {
 using GgufValue = std::variant<bool, int64_t, uint64_t, double, std::string, std::vector<bool>, std::vector<int64_t>,
                                std::vector<uint64_t>, std::vector<double>, std::vector<std::string>>;
 
-// The key-value part of a GGUF header. Getters convert between number types when the value fits and return nullopt for a
-// missing key or another type.
+// The key-value part of a GGUF header. Getters convert between number types when the value fits and return nullopt for
+// a missing key or another type.
 class GgufMetadata {
  public:
   const GgufValue* Find(std::string_view key) const;
@@ -51,13 +51,20 @@ struct GgufTensor {
   int64_t size_bytes = 0;
 };
 
-// The header of a model: one file, or all parts of a -00001-of-0000N set (given any part).
+struct GgufOptions {
+  // The file may end where tensor data begins: for planning and showing without the data.
+  bool header_only = false;
+};
+
+// The header of a model: one file, or all parts of a -00001-of-0000N set (given any part). Metadata is the first
+// part's.
 class GgufModel {
  public:
   // Reads headers only. `reference`: path or http(s) URL. InvalidArgument or DataLoss name the field and its offset.
-  static absl::StatusOr<std::unique_ptr<GgufModel>> Open(std::string_view reference);
+  static absl::StatusOr<std::unique_ptr<GgufModel>> Open(std::string_view reference, const GgufOptions& options = {});
   // From stores that are already open, in part order.
-  static absl::StatusOr<std::unique_ptr<GgufModel>> Read(std::vector<std::shared_ptr<const Store>> parts);
+  static absl::StatusOr<std::unique_ptr<GgufModel>> Read(std::vector<std::shared_ptr<const Store>> parts,
+                                                         const GgufOptions& options = {});
 
   const GgufMetadata& metadata() const { return metadata_; }
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
