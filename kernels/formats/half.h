@@ -40,9 +40,9 @@ inline uint16_t FloatToBf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-// The scale byte of MXFP4: 2^(exponent - 127); 0 is 2^-127. 255, NaN in the OCP standard, reads as infinity.
-inline float E8m0ToFloat(uint8_t exponent) {
-  return std::bit_cast<float>(exponent == 0 ? 0x00400000u : static_cast<uint32_t>(exponent) << 23);
+// Half the scale of an MXFP4 block, 2^(exponent - 128): the other factor, twice an FP4 value, is then an integer.
+inline float E8m0HalfToFloat(uint8_t exponent) {
+  return std::bit_cast<float>(exponent < 2 ? 0x00200000u << exponent : static_cast<uint32_t>(exponent - 1) << 23);
 }
 
 // The scale byte of NVFP4: 4 exponent bits of bias 7 and 3 mantissa bits, no sign. 0x7f, NaN in E4M3, counts as 0.
