@@ -1,0 +1,129 @@
+"""Workers that die or hang, clients that leave, bad files and taken ports: clear errors, bounded time, nothing stays broken."""
+import http.client
+import json
+import os
+import pathlib
+import signal
+import socket
+import tempfile
+import threading
+import time
+import unittest
+
+from barn_process import MODELS, SHARED, Server, free_port, run_barn
+
+
+class WorkerLoss(unittest.TestCase):
+    def check_loss(self, sign):
+        with Server("--workers", 2) as server:
+            outcome = {}
+
+            def ask():
+                outcome["answer"] = server.post("/v1/completions", {
+                    "model": "tiny-moe", "prompt": "The function", "max_tokens": 1900, "temperature": 0, "ignore_eos": True})
+                outcome["at"] = time.monotonic()
+
+            client = threading.Thread(target=ask)
+            client.start()
+            time.sleep(0.5)
+            lost = time.monotonic()
+            victim = server.workers()[-1]
+            os.kill(victim, sign)
+            client.join(15)
+            self.assertFalse(client.is_alive(), "the request hangs")
+            status, body = outcome["answer"]
+            self.assertGreaterEqual(status, 500, body)
+            self.assertIn("worker", body["error"]["message"])
+            self.assertLess(outcome["at"] - lost, 5)
+            self.assertEqual(server.get("/health")[0], 200)
+            if sign == signal.SIGSTOP:
+                self.assertEqual(server.get("/ready")[0], 503)
+                os.kill(victim, signal.SIGCONT)
+            server.wait_ready(30)  # A worker comes back without a restart of the coordinator.
+            status, body = server.post("/v1/completions", {"model": "tiny-moe", "prompt": "The function", "max_tokens": 4})
+            self.assertEqual(status, 200, body)
+
+    def test_killed(self):
+        self.check_loss(signal.SIGKILL)
+
+    def test_hung(self):
+        self.check_loss(signal.SIGSTOP)
+
+
+class Clients(unittest.TestCase):
+    def test_client_that_leaves_frees_its_sequence(self):
+        with Server() as server:
+            for stream in (True, False):
+                before = server.metrics()
+                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+                connection.request("POST", "/v1/completions", json.dumps({
+                    "model": "tiny-moe", "prompt": "The", "max_tokens": 1900, "stream": stream, "ignore_eos": True}),
+                    {"Content-Type": "application/json"})
+                if stream:
+                    connection.getresponse().read(20)
+                else:
+                    time.sleep(0.3)
+                connection.sock.close()
+                connection.close()
+                deadline = time.monotonic() + 5
+                while server.metrics()["barn_requests_running"] > 0 and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                after = server.metrics()
+                self.assertEqual(after["barn_requests_running"], 0)
+                self.assertEqual(after["barn_kv_blocks_free"], after["barn_kv_blocks_total"])
+                self.assertLess(after["barn_generated_tokens_total"] - before["barn_generated_tokens_total"], 1900)
+
+    def test_prompt_longer_than_the_context(self):
+        with Server("--context", 64) as server:
+            status, body = server.post("/v1/completions", {"model": "tiny-moe", "prompt": [5] * 500, "max_tokens": 4})
+            self.assertEqual(status, 400, body)
+            self.assertIn("500", body["error"]["message"])
+            self.assertRegex(body["error"]["message"], r"\b64\b")
+
+
+class Startup(unittest.TestCase):
+    def fails(self, *arguments, env=None):
+        result = run_barn(*arguments, check=False, timeout=60, env=env)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertEqual(len(result.stderr.strip().splitlines()), 1, result.stderr)
+        return result.stderr
+
+    def test_port_in_use(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            self.assertIn(str(port), self.fails("up", "--listen", f"127.0.0.1:{port}"))
+
+    def test_bad_files(self):
+        good = (SHARED / "models/tiny-moe-Q4_K_M.gguf").read_bytes()
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in {"empty": b"", "text": b"hello, world\n" * 9, "cut": good[:100_000],
+                               "half": good[: len(good) // 2]}.items():
+                path = pathlib.Path(folder) / f"{name}.gguf"
+                path.write_bytes(data)
+                for command in (["show", path], ["run", path, "hi"]):
+                    self.fails(*command)
+        self.assertIn("nothing-here", self.fails("run", "nothing-here", "hi"))
+
+    def test_does_not_fit(self):
+        error = self.fails("run", MODELS / "bench-moe-Q4_K.gguf", "hi", "--memory", "500MiB", "--workers", 2)
+        self.assertRegex(error, r"GiB|MiB|bytes")
+        self.fails("plan", MODELS / "bench-moe-Q4_K.gguf", "--node", "a=500MiB", "--node", "b=500MiB")
+
+    def test_usage_errors_exit_with_2(self):
+        for arguments in (["fly"], ["run"], ["up", "--workers", "0"], ["bench", "tiny-moe", "-p", "many"]):
+            self.assertEqual(run_barn(*arguments, check=False).returncode, 2, arguments)
+
+    def test_wrong_token_is_refused(self):
+        port = free_port()
+        with Server("--cluster-listen", f"127.0.0.1:{port}", "--token", "right", command="serve", wait_ready=False) as server:
+            time.sleep(1)
+            result = run_barn("worker", "--join", f"127.0.0.1:{port}", "--token", "wrong", check=False, timeout=30)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("token", result.stderr)
+            self.assertEqual(server.get("/ready")[0], 503)
+
+
+if __name__ == "__main__":
+    unittest.main()
