@@ -18,8 +18,8 @@ const char* RoleName(TensorRole role);
 struct CatalogueEntry {
   GgufTensor tensor;
   TensorRole role = TensorRole::kOther;
-  int64_t layer = -1;         // -1: outside the layers.
-  int64_t experts = 0;        // > 0: the tensor holds this many experts, each expert_bytes long, back to back.
+  int64_t layer = -1;   // -1: outside the layers.
+  int64_t experts = 0;  // > 0: the tensor holds this many experts, each expert_bytes long, back to back.
   int64_t expert_bytes = 0;
 };
 
@@ -33,7 +33,8 @@ struct ModelRange {
 // A model's tensors by role and layer.
 struct Catalogue {
   std::vector<CatalogueEntry> entries;  // In file order.
-  int64_t layers = 0;
+  int64_t layers = 0;                   // Without layers for multi-token prediction; their tensors are kOther.
+  std::vector<int64_t> layer_bytes;     // [layers]
   int64_t total_bytes = 0;
   std::array<int64_t, kTensorRoles> bytes_by_role = {};
   bool tied_head = false;  // No output.weight: the embedding serves.
@@ -41,6 +42,8 @@ struct Catalogue {
   int64_t LayerBytes(int64_t layer) const;
 };
 
+// InvalidArgument: a layer beyond block_count, a layer without tensors, expert tensors that disagree with expert_count,
+// or the old layout of one tensor per expert.
 absl::StatusOr<Catalogue> BuildCatalogue(const GgufModel& model);
 
 // The bytes of expert `expert` of an expert tensor.

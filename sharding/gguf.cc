@@ -1,14 +1,13 @@
 #include "sharding/gguf.h"
 
-#include <limits>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "proto/base/status.h"
 #include "sharding/gguf_cursor.h"
 #include "sharding/gguf_header.h"
 #include "sharding/gguf_parts.h"
+#include "sharding/limits.h"
 
 namespace barn {
 namespace {
@@ -65,8 +64,11 @@ absl::StatusOr<std::unique_ptr<GgufModel>> GgufModel::Read(std::vector<std::shar
         return absl::InvalidArgumentError(absl::StrFormat("%s: tensor %s at byte %d: an earlier part has it as well",
                                                           name, QuoteForMessage(tensor.name), tensor.offset_bytes));
       }
-      if (__builtin_add_overflow(total_bytes, tensor.size_bytes, &total_bytes)) {
-        return absl::InvalidArgumentError(absl::StrCat(name, ": the sizes of all tensors overflow 63 bits"));
+      total_bytes += tensor.size_bytes;  // Both stay below 2^62.
+      if (total_bytes > kModelBytesMax) {
+        return absl::InvalidArgumentError(
+            absl::StrFormat("%s: tensor %s brings the sum of all sizes to %d bytes, above %d", name,
+                            QuoteForMessage(tensor.name), total_bytes, kModelBytesMax));
       }
       model->tensors_.push_back(std::move(tensor));
     }

@@ -20,8 +20,8 @@ struct KvShape {
   int64_t elements_per_token() const { return kv_heads * (k_width + (v_is_k_prefix ? 0 : v_width)); }
 };
 
-// What every architecture needs, from metadata and tensor shapes. Hyperparameters that only one architecture has are read
-// by that architecture's file in worker/model.
+// What every architecture needs, from metadata and tensor shapes. Hyperparameters that only one architecture has are
+// read by that architecture's file in worker/model.
 struct ModelConfig {
   std::string architecture;
   std::string name;

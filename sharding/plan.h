@@ -21,13 +21,15 @@ struct PlanNode {
 };
 
 struct PlanOptions {
-  int64_t context_tokens = 0;      // KV positions to reserve, over all sequences. 0: the planner chooses what fits, see plan.cc.
+  // KV positions to reserve, over all sequences, rounded up to whole blocks. 0: the planner takes room for 4 sequences
+  // of min(the model's training context, 4096) tokens, or as much of it as fits, at least min(training context, 512).
+  int64_t context_tokens = 0;
   KvElement kv = KvElement::kF16;
-  int64_t step_tokens_max = 512;   // Rows of one step, for the activation scratch.
+  int64_t step_tokens_max = 512;  // Rows of one step, for the activation scratch.
 };
 
-// Layers [first_layer, last_layer) on one node; stage order is pipeline order. The first stage holds the embedding, the last
-// the output norm and head.
+// Layers [first_layer, last_layer) on one node; stage order is pipeline order. The first stage holds the embedding, the
+// last the output norm and head.
 struct PlanStage {
   int node = 0;
   int64_t first_layer = 0;
@@ -45,14 +47,19 @@ struct ShardPlan {
   KvElement kv = KvElement::kF16;
 };
 
-// Contiguous layer ranges for every node, in the given order, so that the fullest node (share of its memory) is as empty as
-// possible; nodes that are not needed for memory still get layers in proportion. ResourceExhausted: it does not fit; the
-// message names the shortfall in bytes.
-absl::StatusOr<ShardPlan> PlanShards(const Catalogue& catalogue, const ModelConfig& config, std::span<const PlanNode> nodes,
-                                     const PlanOptions& options);
+// Contiguous layer ranges for every node, in the given order, so that the fullest node (share of its memory) is as
+// empty as possible and the others are even below it. Every node gets a layer; only with more nodes than layers are
+// nodes left out, so that there is one stage for each layer. A stage needs its weights, its KV and activation scratch:
+//   scratch = 4 bytes * step_tokens_max * (largest layer's sum of product output rows, each routed expert once, + 4 *
+//   width), on the last stage plus 4 bytes * vocabulary * min(step_tokens_max, 32) for logits.
+// A tied embedding counts on the first and on the last stage (once where they are the same). Tensors outside the layers
+// that are neither embedding, norm nor head (rope factors) go to every stage. ResourceExhausted: it does not fit; the
+// message names the shortfall in bytes. InvalidArgument: no nodes, a node without memory, options out of bounds.
+absl::StatusOr<ShardPlan> PlanShards(const Catalogue& catalogue, const ModelConfig& config,
+                                     std::span<const PlanNode> nodes, const PlanOptions& options);
 
-// Names of the tensors that a stage of a plan reads. The token embedding is also the head of a model that ties them, so the
-// last stage lists it too.
+// Names of the tensors that a stage of a plan reads. The token embedding is also the head of a model that ties them, so
+// the last stage lists it too.
 std::vector<const CatalogueEntry*> TensorsOfStage(const Catalogue& catalogue, const ShardPlan& plan, int stage);
 
 }  // namespace barn
