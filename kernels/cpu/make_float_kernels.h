@@ -1,0 +1,34 @@
+#pragma once
+
+#include "kernels/cpu/attention_kernels.h"
+#include "kernels/cpu/float_kernels.h"
+#include "kernels/cpu/rope_kernels.h"
+#include "kernels/cpu/row_kernels.h"
+
+namespace barn {
+
+template <class Vec>
+constexpr FloatKernels MakeFloatKernels() {
+  using Row = RowKernels<Vec>;
+  using Attend = AttentionKernels<Vec>;
+  return {.rms_norm = Row::RmsNorm,
+          .layer_norm = Row::LayerNorm,
+          .rope = RopeKernels<Vec>::Rope,
+          .silu_mul = Row::SiluMul,
+          .gelu_mul = Row::GeluMul,
+          .clamped_swiglu = Row::ClampedSwiglu,
+          .gelu = Row::Gelu,
+          .softcap = Row::Softcap,
+          .add = Row::Add,
+          .add_scaled = Row::AddScaled,
+          .scale = Row::Scale,
+          .exp = Row::Exp,
+          .half_to_float = Row::HalfToFloats,
+          .float_to_half = Row::FloatsToHalf,
+          .scores = Attend::Scores,
+          .softmax = Attend::Softmax,
+          .weighted_sum = Attend::WeightedSum,
+          .merge = Attend::Merge};
+}
+
+}  // namespace barn
