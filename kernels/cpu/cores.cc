@@ -1,0 +1,54 @@
+#include "kernels/cpu/cores.h"
+
+#include <hwloc.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace barn {
+
+struct CoreList::State {
+  hwloc_topology_t topology = nullptr;
+  std::vector<hwloc_cpuset_t> cores;  // One set per core, within what the process may use.
+};
+
+CoreList::CoreList() : state_(std::make_unique<State>()) {
+  if (hwloc_topology_init(&state_->topology) != 0) {
+    state_->topology = nullptr;
+    return;
+  }
+  hwloc_cpuset_t allowed = hwloc_bitmap_alloc();
+  if (allowed != nullptr && hwloc_topology_load(state_->topology) == 0) {
+    if (hwloc_get_cpubind(state_->topology, allowed, HWLOC_CPUBIND_PROCESS) != 0) {
+      hwloc_bitmap_copy(allowed, hwloc_topology_get_allowed_cpuset(state_->topology));
+    }
+    const int cores = std::max(0, hwloc_get_nbobjs_by_type(state_->topology, HWLOC_OBJ_CORE));
+    for (int i = 0; i < cores; ++i) {
+      hwloc_cpuset_t set = hwloc_bitmap_dup(hwloc_get_obj_by_type(state_->topology, HWLOC_OBJ_CORE, i)->cpuset);
+      hwloc_bitmap_and(set, set, allowed);
+      if (hwloc_bitmap_iszero(set)) {
+        hwloc_bitmap_free(set);
+      } else {
+        state_->cores.push_back(set);
+      }
+    }
+  }
+  hwloc_bitmap_free(allowed);
+}
+
+CoreList::~CoreList() {
+  for (hwloc_cpuset_t set : state_->cores) hwloc_bitmap_free(set);
+  if (state_->topology != nullptr) hwloc_topology_destroy(state_->topology);
+}
+
+int CoreList::count() const {
+  if (!state_->cores.empty()) return static_cast<int>(state_->cores.size());
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+bool CoreList::Bind(std::thread& thread, int index) const {
+  if (index < 0 || index >= static_cast<int>(state_->cores.size())) return false;
+  return hwloc_set_thread_cpubind(state_->topology, thread.native_handle(), state_->cores[index], 0) == 0;
+}
+
+}  // namespace barn

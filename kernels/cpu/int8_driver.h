@@ -1,0 +1,117 @@
+#pragma once
+
+#include "kernels/cpu/int8_formats.h"
+#include "kernels/cpu/kernel_table.h"
+
+// The products of weights with int8 activations: one driver over format and instruction set.
+//
+// The result of a weight row r and a token t is defined as follows, whatever the instruction set, the number of tokens
+// and the path, so that it has the same bits everywhere. For block b of 32 columns:
+//   dot_b  = integer sum of codes times activation codes (with the integer scales of 16 and the offset, where a format
+//            has them), exact in 32 bits
+//   lane[b % 8] = fma(float(dot_b), d_b * scale_b, lane[b % 8]), then the min term in the same way
+//   result = ((l0 + l4) + (l2 + l6)) + ((l1 + l5) + (l3 + l7)) + bias
+
+namespace barn {
+namespace {
+
+// A chunk of one weight row, ready to meet any number of tokens.
+template <class Isa, class Format>
+struct Chunk {
+  typename Isa::Bytes codes[8];
+  typename Isa::Floats scale;     // Lane b is for block b.
+  typename Isa::Floats min;       // Added once per block: times the activation's sum (kAffine) or scale (kScaled16).
+  typename Isa::Shorts scales16;  // kScaled16 only.
+  typename Isa::Shorts mins16;    // kScaled16: what the sums of 16 are multiplied by.
+
+  // blocks: 8, or fewer in the last chunk of a row.
+  void Load(const uint8_t* chunk, int blocks) {
+    LoadScales(chunk, blocks);
+    for (int b = 0; b < 8; ++b) codes[b] = b < blocks ? Format::template Codes<Isa>(chunk, b) : Isa::ZeroBytes();
+  }
+
+  void LoadScales(const uint8_t* chunk, int blocks) {
+    if constexpr (Format::kKind == Kind::kScaled16) {
+      scale = Isa::Set(Isa::Half(chunk + Format::kScaleOffset));
+      scales16 = Format::template Scales16<Isa>(chunk);
+      if constexpr (Format::kHasMin) {
+        min = Isa::Set(-Isa::Half(chunk + Format::kMinOffset));
+        mins16 = Format::template Mins16<Isa>(chunk);
+      } else {
+        mins16 = Isa::MultiplyShorts(scales16, Format::kOffset);
+      }
+    } else {
+      Format::template Scales<Isa>(chunk, blocks, scale, min);
+    }
+  }
+};
+
+// Adds the products of one chunk with one token to the token's lanes. token: where the token's chunk begins in x.
+template <class Isa, class Format>
+inline typename Isa::Floats AddChunk(const Chunk<Isa, Format>& w, const QuantizedView& x, size_t token_block,
+                                     typename Isa::Floats lanes) {
+  const int8_t* codes = x.codes + 32 * token_block;
+  const int16_t* sums16 = x.sums16 + 2 * token_block;
+  const auto scale = Isa::LoadFloats(x.scales + token_block);
+  const auto product = Isa::Mul(w.scale, scale);
+  if constexpr (Format::kKind == Kind::kAffine) {
+    lanes = Isa::MulAdd(Isa::ToFloats(Isa::template Dots<Format::kMaxCode>(w.codes, codes)), product, lanes);
+    if constexpr (Format::kHasMin) lanes = Isa::MulAdd(w.min, Isa::LoadFloats(x.sums + token_block), lanes);
+  } else if constexpr (Format::kKind == Kind::kSigned) {
+    lanes = Isa::MulAdd(Isa::ToFloats(Isa::SignedDots(w.codes, codes, sums16)), product, lanes);
+  } else {
+    auto dots = Isa::template ScaledDots<Format::kMaxCode>(w.codes, codes, w.scales16);
+    if constexpr (!Format::kHasMin) dots = Isa::Subtract(dots, Isa::PairSums(w.mins16, sums16));
+    lanes = Isa::MulAdd(Isa::ToFloats(dots), product, lanes);
+    if constexpr (Format::kHasMin) {
+      lanes = Isa::MulAdd(Isa::ToFloats(Isa::PairSums(w.mins16, sums16)), Isa::Mul(w.min, scale), lanes);
+    }
+  }
+  return lanes;
+}
+
+inline size_t TokenRow(const int32_t* index, size_t token) {
+  return index == nullptr ? token : static_cast<size_t>(index[token]);
+}
+
+// Rows [row, a.rows) against kTokens tokens: each chunk of weights is unpacked once for all of them.
+template <class Isa, class Format, int kTokens>
+void RowsTimesTokens(const Int8Args& a, size_t row, size_t token) {
+  const size_t full_chunks = a.blocks / 8;
+  const int rest = static_cast<int>(a.blocks % 8);
+  size_t first_block[kTokens];
+  for (int t = 0; t < kTokens; ++t) first_block[t] = TokenRow(a.index, token + t) * a.x.padded_blocks;
+  for (; row < a.rows; ++row) {
+    const uint8_t* weights = a.weights + row * a.row_bytes;
+    typename Isa::Floats lanes[kTokens];
+    for (int t = 0; t < kTokens; ++t) lanes[t] = Isa::Set(0.0f);
+    Chunk<Isa, Format> chunk;
+    for (size_t c = 0; c < full_chunks; ++c) {
+      chunk.Load(weights + c * Format::kChunkBytes, 8);
+      for (int t = 0; t < kTokens; ++t) {
+        lanes[t] = AddChunk<Isa, Format>(chunk, a.x, first_block[t] + 8 * c, lanes[t]);
+      }
+    }
+    if (rest != 0) {
+      chunk.Load(weights + full_chunks * Format::kChunkBytes, rest);
+      for (int t = 0; t < kTokens; ++t) {
+        lanes[t] = AddChunk<Isa, Format>(chunk, a.x, first_block[t] + 8 * full_chunks, lanes[t]);
+      }
+    }
+    const float bias = a.bias == nullptr ? 0.0f : a.bias[row];
+    for (int t = 0; t < kTokens; ++t) a.out[(token + t) * a.out_stride + row] = Isa::Sum(lanes[t]) + bias;
+  }
+}
+
+template <class Isa, class Format>
+void RowsProduct(const Int8Args& a, size_t first_row) {
+  size_t token = 0;
+  if constexpr (Isa::kPanelRows > 0) {
+    for (; token + 4 <= a.tokens; token += 4) RowsTimesTokens<Isa, Format, 4>(a, first_row, token);
+    for (; token + 2 <= a.tokens; token += 2) RowsTimesTokens<Isa, Format, 2>(a, first_row, token);
+  }
+  for (; token < a.tokens; ++token) RowsTimesTokens<Isa, Format, 1>(a, first_row, token);
+}
+
+}  // namespace
+}  // namespace barn

@@ -1,0 +1,276 @@
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+// Weight formats that meet int8 activations, as traits over the instruction set. Layouts: kernels/formats/blocks.h.
+// A chunk is 8 blocks of 32 values: one block of a K-quant, eight of a small format. Everything lives in an unnamed
+// namespace, since each instruction set compiles its own copy.
+
+namespace barn {
+namespace {
+
+// kAffine:   value = d * u + m,              u in [0, kMaxCode], d and m per 32 (m only with kHasMin).
+// kSigned:   value = d * s,                  s a signed byte, d per 32.
+// kScaled16: value = d * S * (u - kOffset),  S an integer per 16, d per chunk;
+//            with kHasMin: d * S * u - dmin * M, S and M integers per 16.
+enum class Kind { kAffine, kSigned, kScaled16 };
+
+template <class T>
+inline T ReadAs(const uint8_t* p) {
+  T value;
+  memcpy(&value, p, sizeof(T));
+  return value;
+}
+
+// Moves the bits of `mask` from bit `from` of every byte to bit `to`.
+template <class Isa>
+inline typename Isa::Bytes MoveBits(typename Isa::Bytes bytes, int from, int to, uint8_t mask) {
+  const uint8_t target = static_cast<uint8_t>(mask << to);
+  return from >= to ? Isa::And(Isa::ShiftRight(bytes, from - to), target)
+                    : Isa::And(Isa::ShiftLeft(bytes, to - from), target);
+}
+
+// Formats of 32 values to a block.
+template <size_t kBytes, int kMax, bool kMin, Kind kKindOf = Kind::kAffine>
+struct SmallBlocks {
+  static constexpr Kind kKind = kKindOf;
+  static constexpr int kMaxCode = kMax;
+  static constexpr int kOffset = 0;
+  static constexpr bool kHasMin = kMin;
+  static constexpr size_t kChunkBytes = 8 * kBytes;
+};
+
+struct FormatQ4_0 : SmallBlocks<18, 15, true> {
+  static constexpr uint32_t kTypeId = 2;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    return Isa::Nibbles(chunk + 18 * b + 2);
+  }
+  template <class Isa>
+  static void Scales(const uint8_t* chunk, int blocks, typename Isa::Floats& d, typename Isa::Floats& m) {
+    d = Isa::GatherHalves(chunk, 18, blocks);
+    m = Isa::Mul(d, Isa::Set(-8.0f));
+  }
+};
+
+struct FormatQ4_1 : SmallBlocks<20, 15, true> {
+  static constexpr uint32_t kTypeId = 3;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    return Isa::Nibbles(chunk + 20 * b + 4);
+  }
+  template <class Isa>
+  static void Scales(const uint8_t* chunk, int blocks, typename Isa::Floats& d, typename Isa::Floats& m) {
+    d = Isa::GatherHalves(chunk, 20, blocks);
+    m = Isa::GatherHalves(chunk + 2, 20, blocks);
+  }
+};
+
+struct FormatQ5_0 : SmallBlocks<22, 31, true> {
+  static constexpr uint32_t kTypeId = 6;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    const uint8_t* block = chunk + 22 * b;
+    return Isa::Or(Isa::Nibbles(block + 6), Isa::FromBits(ReadAs<uint32_t>(block + 2), 16));
+  }
+  template <class Isa>
+  static void Scales(const uint8_t* chunk, int blocks, typename Isa::Floats& d, typename Isa::Floats& m) {
+    d = Isa::GatherHalves(chunk, 22, blocks);
+    m = Isa::Mul(d, Isa::Set(-16.0f));
+  }
+};
+
+struct FormatQ5_1 : SmallBlocks<24, 31, true> {
+  static constexpr uint32_t kTypeId = 7;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    const uint8_t* block = chunk + 24 * b;
+    return Isa::Or(Isa::Nibbles(block + 8), Isa::FromBits(ReadAs<uint32_t>(block + 4), 16));
+  }
+  template <class Isa>
+  static void Scales(const uint8_t* chunk, int blocks, typename Isa::Floats& d, typename Isa::Floats& m) {
+    d = Isa::GatherHalves(chunk, 24, blocks);
+    m = Isa::GatherHalves(chunk + 2, 24, blocks);
+  }
+};
+
+struct FormatQ8_0 : SmallBlocks<34, 128, false, Kind::kSigned> {
+  static constexpr uint32_t kTypeId = 8;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    return Isa::Load(chunk + 34 * b + 2);
+  }
+  template <class Isa>
+  static void Scales(const uint8_t* chunk, int blocks, typename Isa::Floats& d, typename Isa::Floats&) {
+    d = Isa::GatherHalves(chunk, 34, blocks);
+  }
+};
+
+constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+struct FormatIQ4_NL : SmallBlocks<18, 127, false, Kind::kSigned> {
+  static constexpr uint32_t kTypeId = 20;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    return Isa::Lookup(Isa::Nibbles(chunk + 18 * b + 2), kIq4Values);
+  }
+  template <class Isa>
+  static void Scales(const uint8_t* chunk, int blocks, typename Isa::Floats& d, typename Isa::Floats&) {
+    d = Isa::GatherHalves(chunk, 18, blocks);
+  }
+};
+
+// Twice the value of an fp4 code, plus 12 to make it unsigned; the scale is halved in turn.
+constexpr int8_t kFp4Twice[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+
+struct FormatMXFP4 : SmallBlocks<17, 24, true> {
+  static constexpr uint32_t kTypeId = 39;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    return Isa::Lookup(Isa::Nibbles(chunk + 17 * b + 1), kFp4Twice);
+  }
+  template <class Isa>
+  static void Scales(const uint8_t* chunk, int blocks, typename Isa::Floats& d, typename Isa::Floats& m) {
+    uint32_t bits[8];
+    for (int b = 0; b < 8; ++b) {
+      // 2^(e - 128); the two smallest are subnormal numbers.
+      const uint32_t e = b < blocks ? chunk[17 * b] : 0;
+      bits[b] = b >= blocks ? 0 : e >= 2 ? (e - 1) << 23 : e == 1 ? 0x00400000u : 0x00200000u;
+    }
+    d = Isa::LoadFloats(reinterpret_cast<const float*>(bits));
+    m = Isa::Mul(d, Isa::Set(-12.0f));
+  }
+};
+
+// Formats of 256 values to a block.
+template <size_t kBytes, int kMax, bool kMin, Kind kKindOf, int kOffsetOf = 0>
+struct BigBlocks {
+  static constexpr Kind kKind = kKindOf;
+  static constexpr int kMaxCode = kMax;
+  static constexpr int kOffset = kOffsetOf;
+  static constexpr bool kHasMin = kMin;
+  static constexpr size_t kChunkBytes = kBytes;
+};
+
+// The 6-bit scales and mins of Q4_K and Q5_K, one byte each, block 0 in the lowest byte.
+inline void UnpackSixBits(const uint8_t* packed, uint64_t& scales, uint64_t& mins) {
+  const uint32_t first = ReadAs<uint32_t>(packed);
+  const uint32_t second = ReadAs<uint32_t>(packed + 4);
+  const uint32_t third = ReadAs<uint32_t>(packed + 8);
+  const uint32_t scales_high = (third & 0x0f0f0f0f) | (first >> 2 & 0x30303030);
+  const uint32_t mins_high = (third >> 4 & 0x0f0f0f0f) | (second >> 2 & 0x30303030);
+  scales = (first & 0x3f3f3f3f) | static_cast<uint64_t>(scales_high) << 32;
+  mins = (second & 0x3f3f3f3f) | static_cast<uint64_t>(mins_high) << 32;
+}
+
+template <class Isa>
+inline void SixBitScales(const uint8_t* block, typename Isa::Floats& d, typename Isa::Floats& m) {
+  uint64_t scales, mins;
+  UnpackSixBits(block + 4, scales, mins);
+  d = Isa::Mul(Isa::Set(Isa::Half(block)), Isa::FromBytes(scales));
+  m = Isa::Mul(Isa::Set(-Isa::Half(block + 2)), Isa::FromBytes(mins));
+}
+
+struct FormatQ4_K : BigBlocks<144, 15, true, Kind::kAffine> {
+  static constexpr uint32_t kTypeId = 12;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    return MoveBits<Isa>(Isa::Load(chunk + 16 + 32 * (b / 2)), 4 * (b % 2), 0, 15);
+  }
+  template <class Isa>
+  static void Scales(const uint8_t* chunk, int, typename Isa::Floats& d, typename Isa::Floats& m) {
+    SixBitScales<Isa>(chunk, d, m);
+  }
+};
+
+struct FormatQ5_K : BigBlocks<176, 31, true, Kind::kAffine> {
+  static constexpr uint32_t kTypeId = 13;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    return Isa::Or(MoveBits<Isa>(Isa::Load(chunk + 48 + 32 * (b / 2)), 4 * (b % 2), 0, 15),
+                   MoveBits<Isa>(Isa::Load(chunk + 16), b, 4, 1));
+  }
+  template <class Isa>
+  static void Scales(const uint8_t* chunk, int, typename Isa::Floats& d, typename Isa::Floats& m) {
+    SixBitScales<Isa>(chunk, d, m);
+  }
+};
+
+struct FormatIQ4_XS : BigBlocks<136, 127, false, Kind::kSigned> {
+  static constexpr uint32_t kTypeId = 23;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    return Isa::Lookup(Isa::Nibbles(chunk + 8 + 16 * b), kIq4Values);
+  }
+  template <class Isa>
+  static void Scales(const uint8_t* chunk, int, typename Isa::Floats& d, typename Isa::Floats&) {
+    const uint32_t high = ReadAs<uint16_t>(chunk + 2);
+    uint64_t scales = 0;
+    for (int b = 0; b < 8; ++b) {
+      const uint64_t low = chunk[4 + b / 2] >> (4 * (b % 2)) & 15;
+      scales |= (low | (high >> (2 * b) & 3) << 4) << (8 * b);
+    }
+    d = Isa::Mul(Isa::Set(Isa::Half(chunk)), Isa::Add(Isa::FromBytes(scales), Isa::Set(-32.0f)));
+  }
+};
+
+struct FormatQ2_K : BigBlocks<84, 3, true, Kind::kScaled16> {
+  static constexpr uint32_t kTypeId = 10;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    return MoveBits<Isa>(Isa::Load(chunk + 16 + 32 * (b / 4)), 2 * (b % 4), 0, 3);
+  }
+  static constexpr size_t kScaleOffset = 80;
+  static constexpr size_t kMinOffset = 82;
+  template <class Isa>
+  static typename Isa::Shorts Scales16(const uint8_t* chunk) {
+    constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0f;
+    return Isa::ShortsFrom(ReadAs<uint64_t>(chunk) & kLow, ReadAs<uint64_t>(chunk + 8) & kLow);
+  }
+  template <class Isa>
+  static typename Isa::Shorts Mins16(const uint8_t* chunk) {
+    constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0f;
+    return Isa::ShortsFrom(ReadAs<uint64_t>(chunk) >> 4 & kLow, ReadAs<uint64_t>(chunk + 8) >> 4 & kLow);
+  }
+};
+
+struct FormatQ3_K : BigBlocks<110, 7, false, Kind::kScaled16, 4> {
+  static constexpr uint32_t kTypeId = 11;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    return Isa::Or(MoveBits<Isa>(Isa::Load(chunk + 32 + 32 * (b / 4)), 2 * (b % 4), 0, 3),
+                   MoveBits<Isa>(Isa::Load(chunk), b, 2, 1));
+  }
+  static constexpr size_t kScaleOffset = 108;
+  template <class Isa>
+  static typename Isa::Shorts Scales16(const uint8_t* chunk) {
+    const uint64_t low = ReadAs<uint64_t>(chunk + 96);
+    const uint64_t high = ReadAs<uint32_t>(chunk + 104);
+    constexpr uint64_t kNibbles = 0x0f0f0f0f0f0f0f0f;
+    constexpr uint64_t kPairs = 0x3030303030303030;
+    const uint64_t first = (low & kNibbles) | ((high << 4 | high << 34) & kPairs);
+    const uint64_t second = (low >> 4 & kNibbles) | ((high & 0x30303030) | (high << 30 & 0x3030303000000000));
+    return Isa::AddToShorts(Isa::ShortsFrom(first, second), -32);
+  }
+};
+
+struct FormatQ6_K : BigBlocks<210, 63, false, Kind::kScaled16, 32> {
+  static constexpr uint32_t kTypeId = 14;
+  template <class Isa>
+  static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
+    const int half = b / 4;
+    const int quarter = b % 4;
+    return Isa::Or(MoveBits<Isa>(Isa::Load(chunk + 64 * half + 32 * (quarter & 1)), 4 * (quarter >> 1), 0, 15),
+                   MoveBits<Isa>(Isa::Load(chunk + 128 + 32 * half), 2 * quarter, 4, 3));
+  }
+  static constexpr size_t kScaleOffset = 208;
+  template <class Isa>
+  static typename Isa::Shorts Scales16(const uint8_t* chunk) {
+    return Isa::ShortsFrom(ReadAs<uint64_t>(chunk + 192), ReadAs<uint64_t>(chunk + 200));
+  }
+};
+
+}  // namespace
+}  // namespace barn

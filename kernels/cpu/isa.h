@@ -1,0 +1,21 @@
+#pragma once
+
+#include "absl/status/statusor.h"
+
+namespace barn {
+
+// The instruction sets that the CPU kernels are compiled for, weakest first.
+enum class Isa { kScalar, kAvx2, kAvx512 };
+
+// "scalar", "avx2", "avx512": the words of BARN_CPU_ISA and of Device::Describe.
+const char* IsaName(Isa isa);
+
+// Whether cpuid (and the operating system, for the wide registers) offers everything that the kernels of `isa` use:
+// AVX2, FMA and F16C; for kAvx512 also AVX-512 F, BW, VL, DQ and VNNI.
+bool IsaSupported(Isa isa);
+
+// The best set of this machine, or the one that BARN_CPU_ISA names.
+// InvalidArgument: an unknown word, or a set that this machine lacks.
+absl::StatusOr<Isa> ChooseIsa();
+
+}  // namespace barn

@@ -1,0 +1,209 @@
+#pragma once
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+// The operations of isa_scalar.h on 256-bit registers. Needs AVX2, FMA and F16C.
+
+namespace barn {
+namespace {
+
+struct Avx2Isa {
+  static constexpr size_t kPanelRows = 8;
+
+  using Bytes = __m256i;
+  using Ints = __m256i;
+  using Floats = __m256;
+  using Shorts = __m256i;
+
+  static Bytes ZeroBytes() { return _mm256_setzero_si256(); }
+  static Bytes Load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static __m128i Load16(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+  static Bytes Nibbles(const uint8_t* p) {
+    const __m128i bytes = Load16(p);
+    const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(bytes), _mm_srli_epi16(bytes, 4), 1);
+    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+  }
+  static Bytes And(Bytes a, uint8_t mask) { return _mm256_and_si256(a, _mm256_set1_epi8(static_cast<char>(mask))); }
+  static Bytes Or(Bytes a, Bytes b) { return _mm256_or_si256(a, b); }
+  static Bytes ShiftRight(Bytes a, int bits) { return bits == 0 ? a : _mm256_srli_epi16(a, bits); }
+  static Bytes ShiftLeft(Bytes a, int bits) { return bits == 0 ? a : _mm256_slli_epi16(a, bits); }
+  static Bytes FromBits(uint32_t bits, uint8_t value) {
+    // Byte i of the bits goes to bytes 8 i .. 8 i + 7; each keeps its own bit.
+    const __m256i spread =
+        _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)),
+                            _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+    const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
+    return And(_mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit), value);
+  }
+  static Bytes Lookup(Bytes a, const int8_t* table) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(Load16(table)), a);
+  }
+
+  static Floats Set(float value) { return _mm256_set1_ps(value); }
+  static Floats LoadFloats(const float* p) { return _mm256_loadu_ps(p); }
+  static Floats Mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+  static Floats Add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+  static Floats MulAdd(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+  static Floats ToFloats(Ints a) { return _mm256_cvtepi32_ps(a); }
+  static float Sum(Floats a) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+  static Floats FromBytes(uint64_t bytes) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(bytes))));
+  }
+  static uint16_t HalfBits(const uint8_t* p) {
+    uint16_t bits;
+    memcpy(&bits, p, sizeof(bits));
+    return bits;
+  }
+  static float Half(const uint8_t* p) { return _cvtsh_ss(HalfBits(p)); }
+  static Floats GatherHalves(const uint8_t* p, size_t stride, int count) {
+    __m128i halves = _mm_setzero_si128();
+    if (count == 8) {
+      halves = _mm_setr_epi16(HalfBits(p), HalfBits(p + stride), HalfBits(p + 2 * stride), HalfBits(p + 3 * stride),
+                              HalfBits(p + 4 * stride), HalfBits(p + 5 * stride), HalfBits(p + 6 * stride),
+                              HalfBits(p + 7 * stride));
+    } else {
+      uint16_t some[8] = {};
+      for (int i = 0; i < count; ++i) some[i] = HalfBits(p + i * stride);
+      halves = Load16(some);
+    }
+    return _mm256_cvtph_ps(halves);
+  }
+
+  static Shorts ShortsFrom(uint64_t low, uint64_t high) {
+    return _mm256_cvtepi8_epi16(_mm_set_epi64x(static_cast<long long>(high), static_cast<long long>(low)));
+  }
+  static Shorts AddToShorts(Shorts a, int value) {
+    return _mm256_add_epi16(a, _mm256_set1_epi16(static_cast<int16_t>(value)));
+  }
+  static Shorts MultiplyShorts(Shorts a, int value) {
+    return _mm256_mullo_epi16(a, _mm256_set1_epi16(static_cast<int16_t>(value)));
+  }
+
+  static Ints Subtract(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
+  static Ints PairSums(Shorts a, const int16_t* b) { return _mm256_madd_epi16(a, Load(b)); }
+
+  // From eight registers of sums, one per block, to one register with a sum per block and half:
+  // even: of the lower 128 bits (columns 0 .. 15 of each block), odd: of the upper.
+  static void FoldHalves(const __m256i (&sums)[8], __m256i& even, __m256i& odd) {
+    const __m256i first = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
+    const __m256i last = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[4], sums[5]), _mm256_hadd_epi32(sums[6], sums[7]));
+    even = _mm256_permute2x128_si256(first, last, 0x20);
+    odd = _mm256_permute2x128_si256(first, last, 0x31);
+  }
+  // The dot products of the halves of 8 blocks.
+  template <int kMax>
+  static void HalfDots(const Bytes (&codes)[8], const int8_t* x, __m256i& even, __m256i& odd) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i pairs[8];  // i16 sums of two products, at most 2 * 127 * kMax.
+    for (int b = 0; b < 8; ++b) pairs[b] = _mm256_maddubs_epi16(codes[b], Load(x + 32 * b));
+    __m256i first, last;
+    if constexpr (kMax <= 32) {  // Eight products still fit 16 bits.
+      first = _mm256_hadd_epi16(_mm256_hadd_epi16(pairs[0], pairs[1]), _mm256_hadd_epi16(pairs[2], pairs[3]));
+      last = _mm256_hadd_epi16(_mm256_hadd_epi16(pairs[4], pairs[5]), _mm256_hadd_epi16(pairs[6], pairs[7]));
+      first = _mm256_madd_epi16(first, ones);
+      last = _mm256_madd_epi16(last, ones);
+    } else {
+      static_assert(kMax <= 64);  // Four do.
+      __m256i fours[4];
+      for (int i = 0; i < 4; ++i) {
+        fours[i] = _mm256_madd_epi16(_mm256_hadd_epi16(pairs[2 * i], pairs[2 * i + 1]), ones);
+      }
+      first = _mm256_hadd_epi32(fours[0], fours[1]);
+      last = _mm256_hadd_epi32(fours[2], fours[3]);
+    }
+    even = _mm256_permute2x128_si256(first, last, 0x20);
+    odd = _mm256_permute2x128_si256(first, last, 0x31);
+  }
+  template <int kMax>
+  static Ints Dots(const Bytes (&codes)[8], const int8_t* x) {
+    __m256i even, odd;
+    HalfDots<kMax>(codes, x, even, odd);
+    return _mm256_add_epi32(even, odd);
+  }
+  static Ints SignedDots(const Bytes (&codes)[8], const int8_t* x, const int16_t* /*sums16*/) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i sums[8];
+    for (int b = 0; b < 8; ++b) {
+      // |w| * (x with the sign of w); a pair is at most 2 * 128 * 127.
+      const __m256i signed_x = _mm256_sign_epi8(Load(x + 32 * b), codes[b]);
+      sums[b] = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(codes[b]), signed_x), ones);
+    }
+    __m256i even, odd;
+    FoldHalves(sums, even, odd);
+    return _mm256_add_epi32(even, odd);
+  }
+  template <int kMax>
+  static Ints ScaledDots(const Bytes (&codes)[8], const int8_t* x, Shorts scales) {
+    __m256i even, odd;
+    HalfDots<kMax>(codes, x, even, odd);
+    const __m256i even_scales = _mm256_srai_epi32(_mm256_slli_epi32(scales, 16), 16);
+    const __m256i odd_scales = _mm256_srai_epi32(scales, 16);
+    return _mm256_add_epi32(_mm256_mullo_epi32(even, even_scales), _mm256_mullo_epi32(odd, odd_scales));
+  }
+
+  struct Wide {
+    __m256 low, high;
+  };
+  static Wide WideZero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static Wide WideLoad(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static Wide WideMulAdd(Wide a, Wide b, Wide c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+  }
+  static float WideSum(Wide a) { return Sum(_mm256_add_ps(a.low, a.high)); }
+
+  static float LargestMagnitude(const float* x) {
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    __m256i largest = _mm256_setzero_si256();
+    for (int i = 0; i < 4; ++i) largest = _mm256_max_epu32(largest, _mm256_and_si256(Load(x + 8 * i), magnitude));
+    __m128i four = _mm_max_epu32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+    four = _mm_max_epu32(four, _mm_shuffle_epi32(four, 0x4e));
+    four = _mm_max_epu32(four, _mm_shuffle_epi32(four, 0xb1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(four));
+  }
+  static void RoundBlock(const float* x, float inverse, int8_t* codes, int16_t* sums16) {
+    __m256i rounded[4];
+    for (int i = 0; i < 4; ++i) {
+      const __m256 value = _mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), _mm256_set1_ps(inverse));
+      // The maximum's second operand is the answer to NaN.
+      const __m256 clamped = _mm256_min_ps(_mm256_max_ps(value, _mm256_set1_ps(-127.0f)), _mm256_set1_ps(127.0f));
+      rounded[i] = _mm256_cvtps_epi32(clamped);
+    }
+    // Packing works within 128-bit halves; the permutation puts groups of four back in order.
+    const __m256i packed =
+        _mm256_packs_epi16(_mm256_packs_epi32(rounded[0], rounded[1]), _mm256_packs_epi32(rounded[2], rounded[3]));
+    const __m256i bytes = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), bytes);
+    const __m256i quads = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
+    __m256i halves = _mm256_hadd_epi32(quads, quads);
+    halves = _mm256_hadd_epi32(halves, halves);
+    sums16[0] = static_cast<int16_t>(_mm256_extract_epi32(halves, 0));
+    sums16[1] = static_cast<int16_t>(_mm256_extract_epi32(halves, 4));
+  }
+
+  static void HalvesToFloats(const uint8_t* halves, float* out, size_t count) {
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8) _mm256_storeu_ps(out + i, _mm256_cvtph_ps(Load16(halves + 2 * i)));
+    for (; i < count; ++i) out[i] = Half(halves + 2 * i);
+  }
+  static void Bf16ToFloats(const uint8_t* values, float* out, size_t count) {
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+      const __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(Load16(values + 2 * i)), 16);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), bits);
+    }
+    for (; i < count; ++i) {
+      const uint32_t bits = static_cast<uint32_t>(HalfBits(values + 2 * i)) << 16;
+      memcpy(out + i, &bits, sizeof(bits));
+    }
+  }
+};
+
+}  // namespace
+}  // namespace barn

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+// What one instruction set offers to the rest of the CPU device, as plain functions. Per-ISA files include this and
+// intrinsics only: an inline function of a library that is compiled there with wider instructions could be the copy
+// that the linker keeps for everybody.
+
+namespace barn {
+
+// Rows of activations rounded to int8, 32 values to a block. Blocks are padded with zeros to a multiple of 8, so
+// padded_blocks is what a row occupies in every array.
+struct QuantizedView {
+  const int8_t* codes = nullptr;    // [T, 32 padded_blocks], in [-127, 127]
+  const float* scales = nullptr;    // [T, padded_blocks]: value = scale * code
+  const float* sums = nullptr;      // [T, padded_blocks]: scale * sum of the block's codes
+  const int16_t* sums16 = nullptr;  // [T, 2 padded_blocks]: sums of 16 codes
+  size_t padded_blocks = 0;
+};
+
+// out[i * out_stride + r] = sum_k weight[r, k] * x[index[i], k] + bias[r], for `rows` rows of weights and `tokens` i.
+struct Int8Args {
+  const uint8_t* weights = nullptr;
+  size_t row_bytes = 0;
+  size_t rows = 0;
+  size_t blocks = 0;  // Of 32 columns.
+  QuantizedView x;
+  const int32_t* index = nullptr;  // Null: token i is row i of x.
+  size_t tokens = 0;
+  float* out = nullptr;
+  size_t out_stride = 0;
+  const float* bias = nullptr;  // Or null.
+  uint8_t* scratch = nullptr;   // Int8ScratchBytes(blocks) bytes, 64-byte aligned.
+};
+
+// One weight row in f32 against tokens: out[i * out_stride] = sum_k weight[k] * x[index[i] * x_stride + k] + bias.
+struct FloatRowArgs {
+  const float* weight = nullptr;
+  size_t cols = 0;
+  const float* x = nullptr;
+  size_t x_stride = 0;
+  const int32_t* index = nullptr;
+  size_t tokens = 0;
+  float* out = nullptr;
+  size_t out_stride = 0;
+  float bias = 0;
+};
+
+// Where one quantized row goes; all arrays have room for the padded blocks.
+struct QuantizeRowArgs {
+  const float* x = nullptr;
+  size_t cols = 0;
+  size_t padded_blocks = 0;
+  int8_t* codes = nullptr;
+  float* scales = nullptr;
+  float* sums = nullptr;
+  int16_t* sums16 = nullptr;
+};
+
+constexpr size_t kTypeIds = 48;  // GGUF type ids are below.
+
+struct KernelTable {
+  // By GGUF type id; null where a format has no int8 product and is decoded to f32 instead.
+  void (*int8_product[kTypeIds])(const Int8Args&) = {};
+  void (*float_row)(const FloatRowArgs&) = nullptr;
+  void (*quantize_row)(const QuantizeRowArgs&) = nullptr;
+  void (*halves_to_floats)(const uint8_t* halves, float* out, size_t count) = nullptr;
+  void (*bf16_to_floats)(const uint8_t* values, float* out, size_t count) = nullptr;
+};
+
+// Room for the widest panel: 16 rows of codes, and per block and row four words of scales.
+constexpr size_t Int8ScratchBytes(size_t blocks) { return blocks * 16 * (32 + 4 * sizeof(float)); }
+
+// Every set gives the same bits: the order of float operations is part of the driver, not of the instruction set.
+const KernelTable& ScalarKernels();
+const KernelTable& Avx2Kernels();
+const KernelTable& Avx512Kernels();
+
+}  // namespace barn

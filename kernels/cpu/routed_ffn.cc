@@ -1,0 +1,189 @@
+#include "kernels/cpu/routed_ffn.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/check.h"
+#include "kernels/cpu/elementwise.h"
+
+namespace barn {
+namespace {
+
+constexpr int64_t kTileRows = 16;  // Weight rows that a thread takes at a time: the widest panel.
+
+const CpuMatrix* Cpu(const Matrix* matrix) { return static_cast<const CpuMatrix*>(matrix); }
+
+}  // namespace
+
+void RoutedFfn::Run(const ExpertMatrices& experts, const Routes& routes, Tensor x, Tensor out,
+                    DeviceCounters& counters) {
+  const CpuMatrix& down = *Cpu(experts.down);
+  const int64_t ff = down.shape().cols;
+  BARN_CHECK(down.shape().rows == out.cols && out.rows == x.rows);
+  const bool fused = experts.gate_up != nullptr;
+  const Half halves[] = {
+      {.matrix = Cpu(fused ? experts.gate_up : experts.gate), .bias = experts.gate_bias},
+      {.matrix = Cpu(fused ? experts.gate_up : experts.up),
+       .first_row = fused ? ff : 0,
+       .bias = experts.up_bias,
+       .first_col = ff},
+  };
+  for (const Half& half : halves) {
+    BARN_CHECK(half.matrix->shape().rows == (fused ? 2 * ff : ff) && half.matrix->shape().cols == x.cols);
+  }
+  GroupPairs(routes, x.rows, down.shape().count);
+  const auto pairs = static_cast<int64_t>(pair_token_.size());
+  const bool int8_input = halves[0].matrix->uses_int8() || halves[1].matrix->uses_int8();
+  const CpuMatrix::Input input = PrepareInput(routes, x, experts.weight_scales_input, int8_input);
+
+  float* hidden = hidden_.Get<float>(static_cast<size_t>(pairs * 2 * ff));
+  RunGateAndUp(halves, ff, input, hidden);
+  RunActivation(experts.activation, ff, down.uses_int8(), hidden);
+  float* results = results_.Get<float>(static_cast<size_t>(pairs * out.cols));
+  RunDown(down, experts.down_bias, ff, hidden, results);
+  AddUp(routes, experts.weight_scales_input, results, out);
+
+  const auto touched = static_cast<int64_t>(groups_.size());
+  counters.experts_read += 3 * touched;
+  counters.expert_bytes_read += touched * down.expert_bytes();
+  for (const Half& half : halves) counters.expert_bytes_read += touched * ff * half.matrix->row_bytes();
+}
+
+// Counting sort by expert; within an expert pairs stay in order of tokens.
+void RoutedFfn::GroupPairs(const Routes& routes, int64_t tokens, int64_t expert_count) {
+  const auto route_count = static_cast<size_t>(tokens * routes.k);
+  BARN_CHECK(routes.experts.size() == route_count && routes.weights.size() == route_count);
+  expert_counts_.assign(static_cast<size_t>(expert_count) + 1, 0);
+  for (int32_t expert : routes.experts) {
+    BARN_CHECK(expert < expert_count);
+    if (expert >= 0) ++expert_counts_[expert + 1];
+  }
+  groups_.clear();
+  for (int64_t e = 0; e < expert_count; ++e) {
+    const int64_t pairs = expert_counts_[e + 1];
+    if (pairs > 0) groups_.push_back({.expert = e, .first_pair = expert_counts_[e], .pairs = pairs});
+    expert_counts_[e + 1] += expert_counts_[e];
+  }
+  pair_token_.resize(expert_counts_[expert_count]);
+  pair_route_.resize(pair_token_.size());
+  pair_of_route_.assign(route_count, -1);
+  for (size_t i = 0; i < route_count; ++i) {
+    const int32_t expert = routes.experts[i];
+    if (expert < 0) continue;
+    const int64_t pair = expert_counts_[expert]++;
+    pair_token_[pair] = static_cast<int32_t>(i / routes.k);
+    pair_route_[pair] = static_cast<int32_t>(i);
+    pair_of_route_[i] = static_cast<int32_t>(pair);
+  }
+}
+
+// Inputs are the tokens' rows, or, when weights scale the input, one row per pair.
+CpuMatrix::Input RoutedFfn::PrepareInput(const Routes& routes, Tensor x, bool weighted, bool int8) {
+  CpuMatrix::Input input = {.x = x, .index = pair_token_.data()};
+  if (weighted) {
+    const auto pairs = static_cast<int64_t>(pair_token_.size());
+    float* rows = weighted_.Get<float>(static_cast<size_t>(pairs * x.cols));
+    for (int64_t p = 0; p < pairs; ++p) {
+      const float weight = routes.weights[pair_route_[p]];
+      const float* from = x.row(pair_token_[p]);
+      for (int64_t c = 0; c < x.cols; ++c) rows[p * x.cols + c] = weight * from[c];
+    }
+    input = {.x = {.data = rows, .rows = pairs, .cols = x.cols, .stride = x.cols}, .index = nullptr};
+  }
+  if (int8) {
+    input_rows_.Resize(input.x.rows, x.cols);
+    const int64_t grain = std::max<int64_t>(1, 16384 / x.cols);
+    pool_.ParallelFor(input.x.rows, grain, [&](int64_t begin, int64_t end, int) {
+      for (int64_t row = begin; row < end; ++row) input_rows_.Quantize(kernels_, row, input.x.row(row));
+    });
+    input.quantized = input_rows_.view();
+  }
+  return input;
+}
+
+// hidden: f32[pairs, 2 FF], the gate's results first.
+void RoutedFfn::RunGateAndUp(std::span<const Half> halves, int64_t ff, const CpuMatrix::Input& input, float* hidden) {
+  const int64_t tiles = (ff + kTileRows - 1) / kTileRows;
+  const auto items = static_cast<int64_t>(groups_.size() * halves.size()) * tiles;
+  pool_.ParallelFor(items, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t item = begin; item < end;) {
+      const int64_t tile = item % tiles;
+      const int64_t tile_count = std::min(tiles - tile, end - item);
+      const Half& half = halves[item / tiles % halves.size()];
+      const Group& group = groups_[item / tiles / halves.size()];
+      CpuMatrix::Input rows = input;
+      rows.tokens = group.pairs;
+      if (input.index != nullptr) {
+        rows.index = input.index + group.first_pair;
+      } else {
+        rows.x.data = input.x.row(group.first_pair);
+        if (input.quantized.codes != nullptr) rows.quantized = input_rows_.view(group.first_pair);
+      }
+      const int64_t first = tile * kTileRows;  // Of the half's rows.
+      const int64_t last = std::min(ff, (tile + tile_count) * kTileRows);
+      half.matrix->Multiply(kernels_, group.expert, half.first_row + first, half.first_row + last, rows,
+                            hidden + group.first_pair * 2 * ff + half.first_col + first, 2 * ff,
+                            half.bias == nullptr ? nullptr : half.bias + group.expert * ff + first, scratch_[thread]);
+      item += tile_count;
+    }
+  });
+}
+
+// The first half of each row of hidden becomes act(gate) * up, and its int8 form.
+void RoutedFfn::RunActivation(Activation activation, int64_t ff, bool int8, float* hidden) {
+  const auto pairs = static_cast<int64_t>(pair_token_.size());
+  const Tensor gate = {.data = hidden, .rows = pairs, .cols = ff, .stride = 2 * ff};
+  const Tensor up = {.data = hidden + ff, .rows = pairs, .cols = ff, .stride = 2 * ff};
+  if (int8) hidden_rows_.Resize(pairs, ff);
+  pool_.ParallelFor(pairs, [&](int64_t begin, int64_t end, int) {
+    GatedActivationRows(isa_, activation, gate, up, begin, end);
+    if (!int8) return;
+    for (int64_t row = begin; row < end; ++row) hidden_rows_.Quantize(kernels_, row, gate.row(row));
+  });
+}
+
+// results: f32[pairs, D].
+void RoutedFfn::RunDown(const CpuMatrix& down, const float* bias, int64_t ff, const float* hidden, float* results) {
+  const int64_t rows = down.shape().rows;
+  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  pool_.ParallelFor(static_cast<int64_t>(groups_.size()) * tiles, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t item = begin; item < end;) {
+      const int64_t tile = item % tiles;
+      const int64_t tile_count = std::min(tiles - tile, end - item);
+      const Group& group = groups_[item / tiles];
+      CpuMatrix::Input input;
+      input.x = {.data = const_cast<float*>(hidden) + group.first_pair * 2 * ff,
+                 .rows = group.pairs,
+                 .cols = ff,
+                 .stride = 2 * ff};
+      input.tokens = group.pairs;
+      if (down.uses_int8()) input.quantized = hidden_rows_.view(group.first_pair);
+      const int64_t first = tile * kTileRows;
+      down.Multiply(kernels_, group.expert, first, std::min(rows, (tile + tile_count) * kTileRows), input,
+                    results + group.first_pair * rows + first, rows,
+                    bias == nullptr ? nullptr : bias + group.expert * rows + first, scratch_[thread]);
+      item += tile_count;
+    }
+  });
+}
+
+// Adds the experts' results of each token in the order of its routes, so that batching changes no bit.
+void RoutedFfn::AddUp(const Routes& routes, bool weighted_input, const float* results, Tensor out) {
+  const int64_t grain = std::max<int64_t>(1, 32768 / (out.cols * std::max<int64_t>(1, routes.k)));
+  pool_.ParallelFor(out.rows, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      std::memset(out.row(t), 0, sizeof(float) * out.cols);
+      const Tensor sum = {.data = out.row(t), .rows = 1, .cols = out.cols, .stride = out.cols};
+      for (int64_t i = t * routes.k; i < (t + 1) * routes.k; ++i) {
+        if (pair_of_route_[i] < 0) continue;
+        const Tensor result = {.data = const_cast<float*>(results) + pair_of_route_[i] * out.cols,
+                               .rows = 1,
+                               .cols = out.cols,
+                               .stride = out.cols};
+        AddScaledRows(isa_, sum, result, weighted_input ? 1.0f : routes.weights[i], 0, 1);
+      }
+    }
+  });
+}
+
+}  // namespace barn
