@@ -14,13 +14,13 @@ namespace barn {
 // What a caller wants generated or scored. Token ids come from the tokenizer; text matters (stop strings, detokenizing)
 // stay with the caller, so that the core knows only ids.
 struct GenerateRequest {
-  std::vector<int32_t> prompt;      // Not empty.
-  int64_t max_tokens = 16;          // Generated tokens; 0 scores the prompt only.
+  std::vector<int32_t> prompt;  // Not empty.
+  int64_t max_tokens = 16;      // Generated tokens; 0 scores the prompt only.
   SamplingParams sampling;
-  int top_logprobs = 0;             // Best candidates to report with each token.
-  bool ignore_end = false;          // Go on after an end-of-generation token.
-  bool full_logits = false;         // Return every logit of each drawn position (before edits).
-  int64_t score_from = -1;          // >= 0: also report log probabilities of prompt tokens at index >= max(1, score_from).
+  int top_logprobs = 0;      // Best candidates to report with each token.
+  bool ignore_end = false;   // Go on after an end-of-generation token.
+  bool full_logits = false;  // Return every logit of each drawn position (before edits).
+  int64_t score_from = -1;   // >= 0: also report log probabilities of prompt tokens at index >= max(1, score_from).
   int score_top_logprobs = 0;
 };
 
@@ -33,12 +33,12 @@ struct TokenLogprob {
 struct GeneratedToken {
   int32_t id = 0;
   float logprob = 0;
-  std::vector<TokenLogprob> top;    // top_logprobs entries, best first.
-  std::vector<float> full_logits;   // [V] when asked for.
+  std::vector<TokenLogprob> top;   // top_logprobs entries, best first.
+  std::vector<float> full_logits;  // [V] when asked for.
 };
 
 struct PromptScore {
-  int64_t index = 0;                // Of the prompt token that was scored.
+  int64_t index = 0;  // Of the prompt token that was scored.
   int32_t id = 0;
   double logprob = 0;
   bool best = false;
@@ -53,8 +53,8 @@ struct RequestUpdate {
   std::vector<PromptScore> prompt_scores;
   std::vector<GeneratedToken> tokens;
   FinishReason finish = FinishReason::kNone;
-  absl::Status status;              // Set with kError.
-  int64_t prompt_tokens_done = 0;   // For progress of long prompts.
+  absl::Status status;             // Set with kError.
+  int64_t prompt_tokens_done = 0;  // For progress of long prompts.
 };
 
 }  // namespace barn

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "coordinator/scheduler/sequences.h"
+#include "proto/cluster.pb.h"
+
+namespace barn {
+
+// Rows of one sequence in a step, and what was asked of the last stage for them.
+struct StepSlice {
+  int64_t sequence_id = 0;
+  int64_t first_position = 0;
+  int64_t rows = 0;
+  int64_t candidates = 0;    // For the last row; 0: none wanted.
+  bool full_logits = false;  // Of the last row.
+  int64_t targets = 0;       // Of the last so many rows. The target of a row is the token after it.
+  int64_t target_candidates = 0;
+};
+
+// A step in flight.
+struct BatchStep {
+  int64_t id = 0;
+  absl::Time sent;
+  std::vector<StepSlice> slices;
+};
+
+struct BatchLimits {
+  int64_t step_tokens_max = 512;
+  int stages = 1;
+  int64_t vocabulary = 0;
+};
+
+// Chooses the rows of the next step and writes them to `request`, without epoch; a step without slices when there is
+// nothing to do. Decoding sequences go first, up to their share of one micro-batch (of `stages` micro-batches), then
+// prompts fill the budget in chunks. In both groups the one that was served least recently goes first. While prompts
+// wait, a quarter of the budget stays theirs, so neither group can starve the other.
+BatchStep BuildStep(const BatchLimits& limits, int64_t step_id, Sequences& sequences, proto::StepRequest& request);
+
+// Rows of prompts for one step, `pending` being all prompt tokens that are known and not scheduled. One stage takes
+// what fits. Several stages overlap only when a prompt is cut into several chunks: with 8 chunks per stage, filling and
+// draining the pipeline costs (stages - 1) / (8 * stages) of the time; below 32 rows the weights would be read too
+// often.
+int64_t PromptRows(int64_t pending, int stages, int64_t step_tokens_max);
+
+}  // namespace barn

@@ -1,0 +1,322 @@
+#include "coordinator/scheduler/core.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "coordinator/scheduler/results.h"
+#include "proto/base/status.h"
+
+namespace barn {
+namespace {
+
+constexpr size_t kErrorBytesMax = 500;
+constexpr int64_t kCounterMax = int64_t{1} << 50;  // Of one step; sums of many stay far from overflow.
+
+std::string Describe(const Member& member) { return absl::StrFormat("worker %d '%s'", member.id, member.hello.name()); }
+
+bool IsCount(int64_t value) { return value >= 0 && value <= kCounterMax; }
+
+int64_t EpochOf(const proto::WorkerMessage& message) {
+  switch (message.message_case()) {
+    case proto::WorkerMessage::kLoadProgress:
+      return message.load_progress().epoch();
+    case proto::WorkerMessage::kLoadResult:
+      return message.load_result().epoch();
+    case proto::WorkerMessage::kStepResult:
+      return message.step_result().epoch();
+    case proto::WorkerMessage::kStepFailure:
+      return message.step_failure().epoch();
+    default:
+      return 0;
+  }
+}
+
+}  // namespace
+
+Core::Core(CoreOptions options, Planner planner)
+    : options_(std::move(options)), deployment_(options_, std::move(planner)) {}
+
+Actions Core::Step(absl::Time now, std::span<const Event> events) {
+  now_ = std::max(now_, now);
+  for (const Event& event : events) {
+    std::visit([this](const auto& one) { Handle(one); }, event);
+  }
+  WatchTime();
+  if (deployment_.TryBegin(now_, members_, actions_.sends)) {
+    sequences_.Reset(KvBlocks(deployment_.plan().kv_blocks, deployment_.plan().kv_block_tokens));
+    steps_sent_ = 0;
+  }
+  FillPipeline();
+  return std::exchange(actions_, {});
+}
+
+void Core::Handle(const WorkerJoined& event) {
+  if (deployment_.phase() == Deployment::Phase::kStopped) {
+    actions_.disconnects.push_back({event.worker_id, absl::UnavailableError("the coordinator is shutting down")});
+    return;
+  }
+  if (absl::Status status = members_.Join(now_, event.worker_id, event.hello, options_.version); !status.ok()) {
+    actions_.disconnects.push_back({event.worker_id, std::move(status)});
+    return;
+  }
+  auto message = std::make_shared<proto::CoordinatorMessage>();
+  message->mutable_welcome()->set_worker_id(event.worker_id);
+  message->mutable_welcome()->set_heartbeat_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(options_.heartbeat)));
+  message->mutable_welcome()->set_lease_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(options_.lease)));
+  actions_.sends.push_back({event.worker_id, std::move(message)});
+  deployment_.MembershipChanged();
+}
+
+void Core::Handle(const WorkerSaid& event) {
+  Member* member = members_.Find(event.worker_id);
+  if (member == nullptr) return;  // Dropped; its last words are void.
+  member->heard = now_;
+  absl::Status status;
+  if (event.message.has_hello() || event.message.message_case() == proto::WorkerMessage::MESSAGE_NOT_SET) {
+    status = absl::InvalidArgumentError("a second Hello or an empty message");
+  } else if (!event.message.has_heartbeat()) {
+    const int64_t epoch = EpochOf(event.message);
+    if (epoch > deployment_.epoch()) {
+      status = absl::InvalidArgumentError(absl::StrFormat("epoch %d, the newest is %d", epoch, deployment_.epoch()));
+    } else if (epoch == deployment_.epoch() && member->stage >= 0) {
+      status = OnMessage(event.message, *member);
+    }
+  }
+  if (!status.ok()) DropAndDisconnect(event.worker_id, status);
+}
+
+void Core::Handle(const WorkerLost& event) { DropMember(event.worker_id, event.reason); }
+
+void Core::Handle(const RequestSubmitted& event) {
+  absl::Status status = CheckSubmission(event);
+  if (status.ok()) {
+    sequences_.Add(event.request_id, event.request, event.fallback_seed);
+    sequences_.Admit(options_.running_max);
+    ++counters_.requests;
+  }
+  actions_.verdicts.push_back({event.request_id, std::move(status)});
+}
+
+absl::Status Core::CheckSubmission(const RequestSubmitted& event) const {
+  if (!deployment_.ready()) {
+    return absl::UnavailableError(absl::StrCat("the model is not ready: ", deployment_.Reason(members_)));
+  }
+  BARN_RETURN_IF_ERROR(CheckRequest(
+      event.request, {.vocabulary = options_.vocabulary, .sequence_tokens_max = deployment_.sequence_tokens_max()}));
+  if (sequences_.Contains(event.request_id)) {
+    return absl::AlreadyExistsError(absl::StrFormat("request %d exists already", event.request_id));
+  }
+  const int64_t waiting = static_cast<int64_t>(sequences_.waiting().size());
+  if (waiting >= options_.waiting_max) {
+    return absl::ResourceExhaustedError(absl::StrFormat("%d requests wait already; try again later", waiting));
+  }
+  return absl::OkStatus();
+}
+
+void Core::Handle(const RequestCancelled& event) {
+  if (Sequence* sequence = sequences_.FindRunning(event.request_id); sequence != nullptr) {
+    if (!sequence->finished) Finish(*sequence, FinishReason::kCancelled);
+  } else if (sequences_.RemoveWaiting(event.request_id)) {
+    UpdateOf(event.request_id).finish = FinishReason::kCancelled;
+  }
+}
+
+void Core::Handle(const ShutdownAsked& event) {
+  if (deployment_.phase() == Deployment::Phase::kStopped) return;
+  FailEpoch(event.reason);
+  deployment_.Stop(event.reason);
+  auto message = std::make_shared<proto::CoordinatorMessage>();
+  message->mutable_shutdown()->set_reason(event.reason);
+  while (members_.size() > 0) {
+    const int64_t id = members_.by_id().begin()->first;
+    actions_.sends.push_back({id, message});
+    actions_.disconnects.push_back({id, absl::OkStatus()});
+    members_.Remove(id);
+  }
+}
+
+absl::Status Core::OnMessage(const proto::WorkerMessage& message, Member& member) {
+  switch (message.message_case()) {
+    case proto::WorkerMessage::kLoadProgress:
+      return deployment_.OnLoadProgress(now_, message.load_progress(), member);
+    case proto::WorkerMessage::kLoadResult:
+      return deployment_.OnLoadResult(now_, message.load_result(), member, members_);
+    case proto::WorkerMessage::kStepResult:
+      return OnStepResult(message.step_result(), member);
+    default:
+      return OnStepFailure(message.step_failure(), member);
+  }
+}
+
+absl::Status Core::OnStepResult(const proto::StepResult& result, Member& member) {
+  if (result.step_id() != member.steps_answered + 1 || result.step_id() > steps_sent_) {
+    return absl::InvalidArgumentError(absl::StrFormat("a result for step %d after step %d of %d", result.step_id(),
+                                                      member.steps_answered, steps_sent_));
+  }
+  if (!IsCount(result.compute_us()) || !IsCount(result.wait_us()) || !IsCount(result.expert_bytes_read())) {
+    return absl::InvalidArgumentError(absl::StrFormat("step %d: a counter is out of bounds", result.step_id()));
+  }
+  ++member.steps_answered;
+  member.busy_us += result.compute_us();
+  member.wait_us += result.wait_us();
+  counters_.expert_bytes_read += result.expert_bytes_read();
+  if (member.stage + 1 < deployment_.stages()) {
+    if (result.sequences_size() == 0) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrFormat("step %d: results from stage %d of %d", result.step_id(), member.stage, deployment_.stages()));
+  }
+  auto matched = MatchResults(in_flight_.front(), result, options_.vocabulary);
+  if (!matched.ok()) {
+    return absl::InvalidArgumentError(absl::StrFormat("step %d: %s", result.step_id(), matched.status().message()));
+  }
+  const BatchStep step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  ApplyStep(step, *matched);
+  return absl::OkStatus();
+}
+
+void Core::ApplyStep(const BatchStep& step, const std::vector<const proto::SequenceResult*>& results) {
+  ++counters_.steps;
+  for (size_t i = 0; i < step.slices.size(); ++i) {
+    const StepSlice& slice = step.slices[i];
+    Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
+    --sequence.steps_in_flight;
+    sequence.computed += slice.rows;
+    if (sequence.finished) {
+      if (sequence.steps_in_flight == 0) sequences_.Release(sequence.id);
+      continue;
+    }
+    const int64_t prompt_rows =
+        std::min(slice.first_position + slice.rows, sequence.prompt_tokens) - slice.first_position;
+    counters_.prompt_tokens += std::max<int64_t>(0, prompt_rows);
+    const int64_t generated = sequence.generated();
+    const FinishReason reason = ApplyResult(slice, results[i], options_.end_ids, sequence, UpdateOf(slice.sequence_id));
+    counters_.generated_tokens += sequence.generated() - generated;
+    if (reason != FinishReason::kNone) Finish(sequence, reason);
+  }
+}
+
+absl::Status Core::OnStepFailure(const proto::StepFailure& failure, const Member& member) {
+  if (!deployment_.ready()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a step failed while loading: %s", failure.error().substr(0, kErrorBytesMax)));
+  }
+  FailEpoch(absl::StrFormat("%s failed at step %d: %s", Describe(member), failure.step_id(),
+                            failure.error().substr(0, kErrorBytesMax)));
+  return absl::OkStatus();
+}
+
+void Core::WatchTime() {
+  for (int64_t id : members_.Expired(now_, options_.lease)) {
+    DropAndDisconnect(id, absl::DeadlineExceededError(absl::StrFormat(
+                              "no message for %s", absl::FormatDuration(now_ - members_.Find(id)->heard))));
+  }
+  const bool loading = deployment_.phase() == Deployment::Phase::kLoading;
+  const bool overdue = !in_flight_.empty() && now_ - in_flight_.front().sent > options_.step_deadline;
+  if (!loading && !overdue) return;
+  for (int64_t id : std::vector<int64_t>(deployment_.stage_workers())) {
+    const Member& member = *members_.Find(id);
+    if (loading && !member.loaded && now_ - member.load_heard > options_.load_stall_max) {
+      return DropAndDisconnect(
+          id, absl::DeadlineExceededError(
+                  absl::StrFormat("no progress of loading for %s", absl::FormatDuration(options_.load_stall_max))));
+    }
+    // The first stage that has not answered is the one that all later ones wait for.
+    if (overdue && member.steps_answered < in_flight_.front().id) {
+      return DropAndDisconnect(
+          id, absl::DeadlineExceededError(absl::StrFormat("no answer to step %d within %s", in_flight_.front().id,
+                                                          absl::FormatDuration(options_.step_deadline))));
+    }
+  }
+}
+
+void Core::FillPipeline() {
+  if (!deployment_.ready()) return;
+  sequences_.Admit(options_.running_max);
+  const BatchLimits limits{
+      .step_tokens_max = options_.step_tokens_max, .stages = deployment_.stages(), .vocabulary = options_.vocabulary};
+  while (static_cast<int>(in_flight_.size()) < deployment_.stages()) {
+    auto message = std::make_shared<proto::CoordinatorMessage>();
+    BatchStep step = BuildStep(limits, steps_sent_ + 1, sequences_, *message->mutable_step());
+    if (step.slices.empty()) return;
+    step.sent = now_;
+    ++steps_sent_;
+    message->mutable_step()->set_epoch(deployment_.epoch());
+    for (int64_t id : deployment_.stage_workers()) actions_.sends.push_back({id, message});
+    in_flight_.push_back(std::move(step));
+  }
+}
+
+RequestUpdate& Core::UpdateOf(int64_t request_id) {
+  for (RequestUpdate& update : actions_.updates) {
+    if (update.request_id == request_id) return update;
+  }
+  RequestUpdate& update = actions_.updates.emplace_back();
+  update.request_id = request_id;
+  if (const Sequence* sequence = sequences_.FindRunning(request_id); sequence != nullptr) {
+    update.prompt_tokens_done = std::min(sequence->computed, sequence->prompt_tokens);
+  }
+  return update;
+}
+
+void Core::Finish(Sequence& sequence, FinishReason reason) {
+  UpdateOf(sequence.id).finish = reason;
+  sequence.finished = true;
+  if (sequence.steps_in_flight == 0) sequences_.Release(sequence.id);
+}
+
+void Core::FailEpoch(const std::string& reason) {
+  const auto fail = [&](int64_t id) {
+    RequestUpdate& update = UpdateOf(id);
+    update.finish = FinishReason::kError;
+    update.status = absl::UnavailableError(absl::StrCat("the request was cut off: ", reason));
+    ++counters_.requests_failed;
+  };
+  for (const auto& [id, sequence] : sequences_.running()) {
+    if (!sequence.finished) fail(id);
+  }
+  for (const Sequence& sequence : sequences_.waiting()) fail(sequence.id);
+  sequences_.Reset(KvBlocks());
+  in_flight_.clear();
+  deployment_.Abandon(reason, members_);
+}
+
+void Core::DropMember(int64_t worker_id, const std::string& reason) {
+  const Member* member = members_.Find(worker_id);
+  if (member == nullptr) return;
+  const bool needed = member->stage >= 0 && deployment_.running();
+  const std::string text = absl::StrCat(Describe(*member), " was lost: ", reason);
+  members_.Remove(worker_id);
+  deployment_.MembershipChanged();
+  if (needed) FailEpoch(text);
+}
+
+void Core::DropAndDisconnect(int64_t worker_id, const absl::Status& reason) {
+  actions_.disconnects.push_back({worker_id, reason});
+  DropMember(worker_id, std::string(reason.message()));
+}
+
+EngineState Core::State() const {
+  EngineState state;
+  state.ready = deployment_.ready();
+  state.failed = !deployment_.refusal().ok();
+  state.reason = deployment_.Reason(members_);
+  for (const auto& [id, member] : members_.by_id()) state.workers.push_back(member.State());
+  state.context_tokens_max = state.ready ? deployment_.sequence_tokens_max() : 0;
+  state.kv_blocks_total = sequences_.blocks().total();
+  state.kv_blocks_free = sequences_.blocks().free();
+  state.running = static_cast<int64_t>(sequences_.running().size());
+  state.waiting = static_cast<int64_t>(sequences_.waiting().size());
+  state.requests_total = counters_.requests;
+  state.requests_failed_total = counters_.requests_failed;
+  state.prompt_tokens_total = counters_.prompt_tokens;
+  state.generated_tokens_total = counters_.generated_tokens;
+  state.steps_total = counters_.steps;
+  state.expert_bytes_read_total = counters_.expert_bytes_read;
+  return state;
+}
+
+}  // namespace barn

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "coordinator/scheduler/batcher.h"
+#include "coordinator/scheduler/core_options.h"
+#include "coordinator/scheduler/deployment.h"
+#include "coordinator/scheduler/engine.h"
+#include "coordinator/scheduler/event.h"
+#include "coordinator/scheduler/members.h"
+#include "coordinator/scheduler/sequences.h"
+
+namespace barn {
+
+// The coordinator's brain: who is a member, who holds what, which rows run next, which token was drawn, whose request
+// is over. Deterministic: the same history gives the same actions. No clock, no socket, no lock; one thread.
+class Core {
+ public:
+  Core(CoreOptions options, Planner planner);
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  // Takes the events in order, then notices what time has brought (leases, deadlines), then fills the pipeline. Without
+  // events it is a tick. `now` never goes back.
+  Actions Step(absl::Time now, std::span<const Event> events);
+
+  EngineState State() const;
+  // Not OK while nothing but a change from outside can make it ready: the model does not fit, or a load failed for
+  // good.
+  absl::Status refusal() const { return deployment_.refusal(); }
+
+  // What holds after every Step; a message that names what is broken. For tests.
+  absl::Status CheckInvariants() const;
+
+ private:
+  struct Counters {
+    int64_t requests = 0;
+    int64_t requests_failed = 0;
+    int64_t prompt_tokens = 0;
+    int64_t generated_tokens = 0;
+    int64_t steps = 0;
+    int64_t expert_bytes_read = 0;
+  };
+
+  void Handle(const WorkerJoined& event);
+  void Handle(const WorkerSaid& event);
+  void Handle(const WorkerLost& event);
+  void Handle(const RequestSubmitted& event);
+  void Handle(const RequestCancelled& event);
+  void Handle(const ShutdownAsked& event);
+
+  // Messages of the current epoch from a member that has a stage. InvalidArgument: no working worker sends that.
+  absl::Status OnMessage(const proto::WorkerMessage& message, Member& member);
+  absl::Status OnStepResult(const proto::StepResult& result, Member& member);
+  absl::Status OnStepFailure(const proto::StepFailure& failure, const Member& member);
+  void ApplyStep(const BatchStep& step, const std::vector<const proto::SequenceResult*>& results);
+
+  void WatchTime();
+  void FillPipeline();
+  absl::Status CheckSubmission(const RequestSubmitted& event) const;
+  RequestUpdate& UpdateOf(int64_t request_id);
+  // The caller's last update; the sequence itself stays until its steps in flight have returned.
+  void Finish(Sequence& sequence, FinishReason reason);
+  // The plan is void: every request ends with Unavailable.
+  void FailEpoch(const std::string& reason);
+  // The member is no longer one.
+  void DropMember(int64_t worker_id, const std::string& reason);
+  void DropAndDisconnect(int64_t worker_id, const absl::Status& reason);
+
+  const CoreOptions options_;
+  Members members_;
+  Deployment deployment_;
+  Sequences sequences_;
+  std::deque<BatchStep> in_flight_;  // Oldest first.
+  int64_t steps_sent_ = 0;           // Of the current epoch; also the last step id.
+  Counters counters_;
+  absl::Time now_ = absl::InfinitePast();
+  Actions actions_;  // Of the Step that runs.
+};
+
+}  // namespace barn

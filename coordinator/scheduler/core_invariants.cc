@@ -1,0 +1,76 @@
+#include <set>
+
+#include "absl/strings/str_format.h"
+#include "coordinator/scheduler/core.h"
+#include "proto/base/status.h"
+
+namespace barn {
+namespace {
+
+absl::Status Broken(const std::string& what) { return absl::InternalError(what); }
+
+absl::Status CheckSequence(const Sequence& sequence, int64_t block_tokens, int64_t in_flight) {
+  if (sequence.computed > sequence.scheduled || sequence.pending() < 0) {
+    return Broken(absl::StrFormat("sequence %d: %d computed, %d scheduled of %d tokens", sequence.id, sequence.computed,
+                                  sequence.scheduled, sequence.tokens.size()));
+  }
+  if (sequence.steps_in_flight != in_flight) {
+    return Broken(absl::StrFormat("sequence %d counts %d steps in flight, there are %d", sequence.id,
+                                  sequence.steps_in_flight, in_flight));
+  }
+  if (sequence.finished && in_flight == 0) return Broken(absl::StrFormat("sequence %d outlived its end", sequence.id));
+  if (sequence.blocks_sent > static_cast<int64_t>(sequence.blocks.size()) ||
+      sequence.scheduled > sequence.blocks_sent * block_tokens) {
+    return Broken(absl::StrFormat("sequence %d: %d tokens scheduled, %d of %d blocks known to the workers", sequence.id,
+                                  sequence.scheduled, sequence.blocks_sent, sequence.blocks.size()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Core::CheckInvariants() const {
+  if (static_cast<int>(in_flight_.size()) > deployment_.stages()) {
+    return Broken(absl::StrFormat("%d steps in flight on %d stages", in_flight_.size(), deployment_.stages()));
+  }
+  std::map<int64_t, int64_t> steps_of;
+  for (const BatchStep& step : in_flight_) {
+    int64_t rows = 0;
+    std::set<int64_t> seen;
+    for (const StepSlice& slice : step.slices) {
+      rows += slice.rows;
+      ++steps_of[slice.sequence_id];
+      if (!seen.insert(slice.sequence_id).second || !sequences_.running().contains(slice.sequence_id)) {
+        return Broken(absl::StrFormat("step %d has sequence %d twice or after its end", step.id, slice.sequence_id));
+      }
+    }
+    if (rows < 1 || rows > options_.step_tokens_max)
+      return Broken(absl::StrFormat("step %d has %d rows", step.id, rows));
+  }
+  std::set<int32_t> blocks;
+  int64_t blocks_taken = 0;
+  for (const auto& [id, sequence] : sequences_.running()) {
+    BARN_RETURN_IF_ERROR(CheckSequence(sequence, sequences_.blocks().block_tokens(), steps_of[id]));
+    blocks.insert(sequence.blocks.begin(), sequence.blocks.end());
+    blocks_taken += static_cast<int64_t>(sequence.blocks.size());
+  }
+  const int64_t used = sequences_.blocks().total() - sequences_.blocks().free();
+  if (blocks_taken != used || static_cast<int64_t>(blocks.size()) != used) {
+    return Broken(absl::StrFormat("%d blocks are held (%d different ones), %d are taken from the pool", blocks_taken,
+                                  blocks.size(), used));
+  }
+  const bool idle = sequences_.running().empty() && sequences_.waiting().empty();
+  if (!deployment_.ready() && !idle) return Broken("requests without a plan that runs");
+  if (!idle && in_flight_.empty()) return Broken("there is work and no step in flight");
+  if (!deployment_.running()) return absl::OkStatus();
+  for (int stage = 0; stage < deployment_.stages(); ++stage) {
+    const auto member = members_.by_id().find(deployment_.stage_workers()[stage]);
+    if (member == members_.by_id().end() || member->second.stage != stage) {
+      return Broken(absl::StrFormat("stage %d has no worker", stage));
+    }
+    if (member->second.steps_answered > steps_sent_) return Broken("an answer to a step that was not sent");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace barn

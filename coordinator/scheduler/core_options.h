@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "sharding/plan.h"
+
+namespace barn {
+
+// Places the model on the nodes; PlanShards bound to one model. ResourceExhausted: it does not fit.
+using Planner = std::function<absl::StatusOr<ShardPlan>(std::span<const PlanNode>)>;
+
+// Constant for the life of a Core.
+struct CoreOptions {
+  std::string version;             // A worker's Hello must say the same.
+  int workers_expected = 1;        // The plan is made when so many have joined; more than that are spares.
+  std::vector<std::string> parts;  // Where workers find the model's files, in part order.
+  std::string exchange_token;      // Shared by the workers of this cluster.
+  std::set<int32_t> end_ids;       // End-of-generation tokens.
+  int64_t vocabulary = 0;
+  int64_t sequence_tokens_max = 0;  // Longest prompt plus answer that the model allows; the KV capacity bounds it too.
+  int64_t step_tokens_max = 512;    // Rows of one step.
+  int64_t waiting_max = 256;        // Requests that wait for KV blocks.
+  int64_t running_max = 256;        // Requests that hold KV blocks.
+  absl::Duration heartbeat = absl::Milliseconds(500);
+  absl::Duration lease = absl::Seconds(3);
+  absl::Duration step_deadline = absl::Seconds(60);    // For the oldest step in flight.
+  absl::Duration load_stall_max = absl::Minutes(5);    // Without a sign of progress while loading.
+  absl::Duration load_retry_after = absl::Seconds(5);  // After a load that failed for a passing reason.
+};
+
+}  // namespace barn

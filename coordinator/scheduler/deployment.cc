@@ -1,0 +1,214 @@
+#include "coordinator/scheduler/deployment.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace barn {
+namespace {
+
+constexpr size_t kErrorBytesMax = 500;
+constexpr int64_t kBytesMax = int64_t{1} << 50;
+
+// The planner is ours, but what follows from a wrong plan would be hard to see: every stage on a node of its own,
+// layers without a gap, and room for at least one block.
+absl::Status CheckPlan(const ShardPlan& plan, size_t nodes) {
+  std::set<int> used;
+  int64_t next_layer = 0;
+  for (const PlanStage& stage : plan.stages) {
+    if (stage.node < 0 || stage.node >= static_cast<int>(nodes) || !used.insert(stage.node).second ||
+        stage.first_layer != next_layer || stage.last_layer < stage.first_layer) {
+      return absl::InternalError(absl::StrFormat("the plan's stage %d is inconsistent", used.size()));
+    }
+    next_layer = stage.last_layer;
+  }
+  if (plan.stages.empty() || plan.kv_blocks <= 0 || plan.kv_block_tokens <= 0) {
+    return absl::InternalError(absl::StrFormat("the plan has %d stages and %d KV blocks of %d tokens",
+                                               plan.stages.size(), plan.kv_blocks, plan.kv_block_tokens));
+  }
+  return absl::OkStatus();
+}
+
+bool MayPass(absl::StatusCode code) {
+  return code == absl::StatusCode::kUnavailable || code == absl::StatusCode::kDeadlineExceeded ||
+         code == absl::StatusCode::kAborted;
+}
+
+}  // namespace
+
+bool Deployment::TryBegin(absl::Time now, Members& members, std::vector<SendToWorker>& sends) {
+  if (running() || phase_ == Phase::kStopped) return false;
+  if (members.size() < options_.workers_expected) {
+    phase_ = Phase::kWaiting;
+    return false;
+  }
+  if (phase_ == Phase::kRefused && !retry_ && now < retry_at_) return false;
+  retry_ = false;
+  if (absl::Status status = Plan(members); !status.ok()) {
+    Refuse(std::move(status), absl::InfiniteFuture());
+    return false;
+  }
+  SendLoads(now, members, sends);
+  return true;
+}
+
+// The first workers to join carry the model; when it does not fit on so many, spares are added. The pipeline follows
+// the workers' names, so that a worker that comes back finds the slice that it has cached.
+absl::Status Deployment::Plan(const Members& members) {
+  std::vector<const Member*> joined;
+  for (const auto& [id, member] : members.by_id()) joined.push_back(&member);
+  absl::Status first_refusal;
+  for (size_t count = options_.workers_expected; count <= joined.size(); ++count) {
+    std::vector<const Member*> chosen(joined.begin(), joined.begin() + count);
+    std::sort(chosen.begin(), chosen.end(), [](const Member* a, const Member* b) {
+      return std::pair(a->hello.name(), a->id) < std::pair(b->hello.name(), b->id);
+    });
+    std::vector<PlanNode> nodes;
+    for (const Member* member : chosen) {
+      nodes.push_back({.name = member->hello.name(),
+                       .memory_bytes = member->hello.memory_bytes(),
+                       .threads = member->hello.threads()});
+    }
+    absl::StatusOr<ShardPlan> plan = planner_(nodes);
+    if (!plan.ok()) {
+      if (first_refusal.ok()) first_refusal = plan.status();
+      continue;
+    }
+    if (absl::Status status = CheckPlan(*plan, nodes.size()); !status.ok()) return status;
+    plan_ = *std::move(plan);
+    stage_workers_.clear();
+    for (const PlanStage& stage : plan_.stages) stage_workers_.push_back(chosen[stage.node]->id);
+    return absl::OkStatus();
+  }
+  return first_refusal;
+}
+
+void Deployment::SendLoads(absl::Time now, Members& members, std::vector<SendToWorker>& sends) {
+  members.ClearStages();
+  ++epoch_;
+  phase_ = Phase::kLoading;
+  for (auto& [id, member] : members.by_id()) {
+    if (member.loaded_epoch == 0 || std::count(stage_workers_.begin(), stage_workers_.end(), id) > 0) continue;
+    auto message = std::make_shared<proto::CoordinatorMessage>();
+    message->mutable_unload()->set_epoch(std::exchange(member.loaded_epoch, 0));
+    sends.push_back({id, std::move(message)});
+  }
+  for (int stage = 0; stage < stages(); ++stage) {
+    Member& member = *members.Find(stage_workers_[stage]);
+    member.stage = stage;
+    member.first_layer = plan_.stages[stage].first_layer;
+    member.last_layer = plan_.stages[stage].last_layer;
+    member.load_bytes_total = plan_.stages[stage].weights_bytes;
+    member.load_heard = now;
+    member.loaded_epoch = epoch_;
+    auto message = std::make_shared<proto::CoordinatorMessage>();
+    proto::LoadRequest& load = *message->mutable_load();
+    load.set_epoch(epoch_);
+    for (const std::string& part : options_.parts) load.add_parts(part);
+    load.set_stage(stage);
+    load.set_stages(stages());
+    load.set_first_layer(member.first_layer);
+    load.set_last_layer(member.last_layer);
+    load.set_kv_blocks(plan_.kv_blocks);
+    load.set_kv_block_tokens(plan_.kv_block_tokens);
+    load.set_kv_type(plan_.kv == KvElement::kF16 ? "f16" : "f32");
+    load.set_step_tokens_max(options_.step_tokens_max);
+    if (stage + 1 < stages()) {
+      load.set_next_exchange_address(members.Find(stage_workers_[stage + 1])->hello.exchange_address());
+    }
+    load.set_exchange_token(options_.exchange_token);
+    load.set_context_tokens(sequence_tokens_max());
+    sends.push_back({member.id, std::move(message)});
+  }
+}
+
+absl::Status Deployment::OnLoadProgress(absl::Time now, const proto::LoadProgress& progress, Member& member) {
+  if (progress.bytes_done() < 0 || progress.bytes_done() > progress.bytes_total() ||
+      progress.bytes_total() > kBytesMax || !std::isfinite(progress.bytes_per_second())) {
+    return absl::InvalidArgumentError(absl::StrFormat("LoadProgress says %d of %d bytes, %f per second",
+                                                      progress.bytes_done(), progress.bytes_total(),
+                                                      progress.bytes_per_second()));
+  }
+  member.load_heard = now;
+  member.load_bytes_done = progress.bytes_done();
+  member.load_bytes_total = progress.bytes_total();
+  member.load_bytes_per_second = progress.bytes_per_second();
+  return absl::OkStatus();
+}
+
+absl::Status Deployment::OnLoadResult(absl::Time now, const proto::LoadResult& result, Member& member,
+                                      const Members& members) {
+  if (phase_ == Phase::kRefused) return absl::OkStatus();  // Another worker's load failed first.
+  if (phase_ != Phase::kLoading || member.loaded) {
+    return absl::InvalidArgumentError(absl::StrFormat("a second LoadResult for epoch %d", epoch_));
+  }
+  if (result.code() != 0) {
+    const auto code = static_cast<absl::StatusCode>(result.code());
+    Refuse(absl::Status(code, absl::StrFormat("worker %d '%s' could not load layers %d to %d: %s", member.id,
+                                              member.hello.name(), member.first_layer, member.last_layer,
+                                              result.error().substr(0, kErrorBytesMax))),
+           MayPass(code) ? now + options_.load_retry_after : absl::InfiniteFuture());
+    return absl::OkStatus();
+  }
+  member.loaded = true;
+  member.load_bytes_done = member.load_bytes_total;
+  const bool all = std::all_of(stage_workers_.begin(), stage_workers_.end(),
+                               [&](int64_t id) { return members.by_id().at(id).loaded; });
+  if (all) {
+    phase_ = Phase::kReady;
+    last_failure_.clear();
+  }
+  return absl::OkStatus();
+}
+
+void Deployment::Refuse(absl::Status status, absl::Time retry_at) {
+  refusal_ = std::move(status);
+  retry_at_ = retry_at;
+  phase_ = Phase::kRefused;
+}
+
+void Deployment::Abandon(std::string reason, Members& members) {
+  if (phase_ == Phase::kStopped) return;
+  phase_ = Phase::kWaiting;
+  last_failure_ = std::move(reason);
+  stage_workers_.clear();
+  members.ClearStages();
+}
+
+void Deployment::Stop(std::string reason) {
+  phase_ = Phase::kStopped;
+  last_failure_ = std::move(reason);
+}
+
+int64_t Deployment::sequence_tokens_max() const {
+  return std::min(options_.sequence_tokens_max, plan_.kv_blocks * plan_.kv_block_tokens);
+}
+
+std::string Deployment::Reason(const Members& members) const {
+  const std::string after = last_failure_.empty() ? "" : absl::StrCat("; before that: ", last_failure_);
+  switch (phase_) {
+    case Phase::kReady:
+      return "";
+    case Phase::kStopped:
+      return last_failure_;
+    case Phase::kRefused:
+      return std::string(refusal_.message());
+    case Phase::kWaiting:
+      return absl::StrFormat("waiting for %d of %d workers%s", std::max(0, options_.workers_expected - members.size()),
+                             options_.workers_expected, after);
+    case Phase::kLoading:
+      break;
+  }
+  double done = 0, total = 0;
+  for (int64_t id : stage_workers_) {
+    done += static_cast<double>(members.by_id().at(id).load_bytes_done);
+    total += static_cast<double>(members.by_id().at(id).load_bytes_total);
+  }
+  return absl::StrFormat("loading %.0f %%%s", total > 0 ? std::floor(done / total * 100) : 0, after);
+}
+
+}  // namespace barn
