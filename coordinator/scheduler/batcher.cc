@@ -6,7 +6,7 @@ namespace barn {
 namespace {
 
 // Keeps a result below the limit that ClusterEngine sets on gRPC messages, with a wide margin.
-constexpr int64_t kResultBytesMax = 32 << 20;
+constexpr int64_t kResultBytesMax = 64 << 20;
 constexpr int64_t kBytesPerCandidate = 10;  // A varint id and an f32, packed.
 constexpr int64_t kBytesPerTarget = 32;
 
@@ -57,10 +57,14 @@ class StepBuilder {
   void AddUpTo(const std::vector<Sequence*>& group, int64_t rows_max) {
     for (Sequence* sequence : group) {
       if (rows_max <= 0) return;
-      const StepSlice slice = MakeSlice(*sequence, std::min(rows_max, sequence->pending()));
-      const int64_t result_bytes = ResultBytes(slice);
-      if (!step_.slices.empty() && result_bytes_ + result_bytes > kResultBytesMax) return;
-      result_bytes_ += result_bytes;
+      StepSlice slice = MakeSlice(*sequence, std::min(rows_max, sequence->pending()));
+      const int64_t bytes_left = kResultBytesMax - result_bytes_;
+      if (ResultBytes(slice) > bytes_left) {
+        const int64_t rows = slice.rows - slice.targets + (slice.targets > 0 ? bytes_left / TargetBytes(slice) : 0);
+        if (rows < 1 && !step_.slices.empty()) return;
+        slice = MakeSlice(*sequence, std::clamp<int64_t>(rows, 1, slice.rows));
+      }
+      result_bytes_ += ResultBytes(slice);
       rows_max -= slice.rows;
       rows_ += slice.rows;
       Write(slice, *sequence);
@@ -87,9 +91,13 @@ class StepBuilder {
     return slice;
   }
 
+  int64_t TargetBytes(const StepSlice& slice) const {
+    return kBytesPerTarget + slice.target_candidates * kBytesPerCandidate;
+  }
+
   int64_t ResultBytes(const StepSlice& slice) const {
     return slice.candidates * kBytesPerCandidate + (slice.full_logits ? 4 * limits_.vocabulary : 0) +
-           slice.targets * (kBytesPerTarget + slice.target_candidates * kBytesPerCandidate);
+           slice.targets * TargetBytes(slice);
   }
 
   void Write(const StepSlice& slice, Sequence& sequence) {

@@ -85,7 +85,11 @@ void Core::Handle(const WorkerSaid& event) {
       status = OnMessage(event.message, *member);
     }
   }
-  if (!status.ok()) DropAndDisconnect(event.worker_id, status);
+  // Aborted lets it join again, which InvalidArgument after a Hello would not.
+  if (!status.ok()) {
+    DropAndDisconnect(event.worker_id,
+                      absl::AbortedError(absl::StrCat("it broke the protocol: ", std::string(status.message()))));
+  }
 }
 
 void Core::Handle(const WorkerLost& event) { DropMember(event.worker_id, event.reason); }

@@ -30,6 +30,7 @@ class Core {
   Actions Step(absl::Time now, std::span<const Event> events);
 
   EngineState State() const;
+  bool ready() const { return deployment_.ready(); }
   // Not OK while nothing but a change from outside can make it ready: the model does not fit, or a load failed for
   // good.
   absl::Status refusal() const { return deployment_.refusal(); }

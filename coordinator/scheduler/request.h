@@ -45,6 +45,7 @@ struct PromptScore {
   std::vector<TokenLogprob> top;
 };
 
+// kEnd: the last token is an end-of-generation token. kLength: max_tokens were generated.
 enum class FinishReason { kNone, kLength, kEnd, kCancelled, kError };
 
 // What happened to a request in one step, in order.

@@ -158,10 +158,10 @@ FinishReason ApplyResult(const StepSlice& slice, const proto::SequenceResult* re
   update.prompt_tokens_done = std::min(sequence.computed, sequence.prompt_tokens);
   if (slice.targets > 0) AddScores(slice, *result, sequence, update);
   if (slice.candidates > 0) {
-    GeneratedToken token = DrawToken(*result, sequence);
-    if (!sequence.request.ignore_end && end_ids.contains(token.id)) return FinishReason::kEnd;
-    sequence.tokens.push_back(token.id);
-    update.tokens.push_back(std::move(token));
+    update.tokens.push_back(DrawToken(*result, sequence));
+    const int32_t id = update.tokens.back().id;
+    sequence.tokens.push_back(id);
+    if (!sequence.request.ignore_end && end_ids.contains(id)) return FinishReason::kEnd;
   }
   const bool all_computed = sequence.computed >= sequence.prompt_tokens;
   return all_computed && sequence.generated() >= sequence.request.max_tokens ? FinishReason::kLength

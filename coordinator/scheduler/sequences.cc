@@ -8,8 +8,6 @@
 namespace barn {
 namespace {
 
-constexpr int kLogprobsMax = 1024;
-
 absl::Status CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrFormat("%s is %d, outside %d..%d", name, value, low, high));
@@ -43,9 +41,8 @@ absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& b
     }
   }
   if (auto status = Validate(request.sampling, bounds.vocabulary); !status.ok()) return status;
-  const int64_t logprobs_max = std::min<int64_t>(kLogprobsMax, bounds.vocabulary);
-  if (auto status = CheckRange("top_logprobs", request.top_logprobs, 0, logprobs_max); !status.ok()) return status;
-  return CheckRange("score_top_logprobs", request.score_top_logprobs, 0, logprobs_max);
+  if (auto status = CheckRange("top_logprobs", request.top_logprobs, 0, bounds.vocabulary); !status.ok()) return status;
+  return CheckRange("score_top_logprobs", request.score_top_logprobs, 0, bounds.vocabulary);
 }
 
 void Sequences::Admit(int64_t running_max) {

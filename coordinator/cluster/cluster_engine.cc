@@ -1,0 +1,222 @@
+#include "coordinator/cluster/cluster_engine.h"
+
+#include <openssl/rand.h>
+
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/notification.h"
+#include "coordinator/cluster/listen_address.h"
+#include "coordinator/cluster/state_json.h"
+#include "proto/base/status.h"
+#include "sharding/catalogue.h"
+#include "sharding/model_config.h"
+
+namespace barn {
+namespace {
+
+// Above the largest result that the batcher asks for (64 MiB by its own estimate).
+constexpr int kMessageBytesMax = 256 << 20;
+constexpr absl::Duration kTick = absl::Milliseconds(100);
+constexpr absl::Duration kGoodbye = absl::Seconds(2);  // For the last messages to the workers.
+
+absl::StatusOr<std::string> RandomBytes(size_t count) {
+  std::string bytes(count, '\0');
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(count)) != 1) {
+    return absl::UnavailableError("the random number generator is not ready");
+  }
+  return bytes;
+}
+
+uint64_t RandomSeed() {
+  uint64_t seed = 0;
+  RAND_bytes(reinterpret_cast<unsigned char*>(&seed), sizeof(seed));
+  return seed;
+}
+
+// Workers on this machine may run in another directory.
+std::string PartReference(const Store& part) {
+  const std::string name = part.Name();
+  return absl::StrContains(name, "://") ? name : std::filesystem::absolute(name).string();
+}
+
+}  // namespace
+
+// A Submit that waits for its verdict.
+struct ClusterEngine::Submission {
+  OnUpdate on_update;
+  absl::Status verdict;
+  absl::Notification done;
+};
+
+absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const ClusterOptions& options,
+                                                                     const GgufModel& model,
+                                                                     const std::vector<int32_t>& end_ids) {
+  BARN_RETURN_IF_ERROR(CheckListenAddress(options.listen, !options.token.empty()));
+  if (options.workers_expected < 1 || options.step_tokens_max < 1) {
+    return absl::InvalidArgumentError(absl::StrFormat("%d workers, steps of %d tokens: at least 1 of each is needed",
+                                                      options.workers_expected, options.step_tokens_max));
+  }
+  BARN_ASSIGN_OR_RETURN(ModelConfig config, ReadModelConfig(model));
+  BARN_ASSIGN_OR_RETURN(Catalogue catalogue, BuildCatalogue(model));
+  BARN_ASSIGN_OR_RETURN(const std::string exchange_token, RandomBytes(16));
+  CoreOptions core;
+  core.version = options.version;
+  core.workers_expected = options.workers_expected;
+  for (const auto& part : model.parts()) core.parts.push_back(PartReference(*part));
+  core.exchange_token = absl::BytesToHexString(exchange_token);
+  core.end_ids = {end_ids.begin(), end_ids.end()};
+  core.vocabulary = config.vocabulary;
+  core.sequence_tokens_max = config.context_tokens;
+  core.step_tokens_max = options.step_tokens_max;
+  core.waiting_max = options.waiting_max;
+  core.heartbeat = options.heartbeat;
+  core.lease = options.lease;
+  core.step_deadline = options.step_deadline;
+  const PlanOptions plan{
+      .context_tokens = options.context_tokens, .kv = options.kv, .step_tokens_max = options.step_tokens_max};
+  Planner planner = [catalogue = std::move(catalogue), config, plan](std::span<const PlanNode> nodes) {
+    return PlanShards(catalogue, config, nodes, plan);
+  };
+  std::unique_ptr<ClusterEngine> engine(new ClusterEngine(options, std::move(core), std::move(planner)));
+  BARN_RETURN_IF_ERROR(engine->Listen());
+  return engine;
+}
+
+ClusterEngine::ClusterEngine(const ClusterOptions& options, CoreOptions core_options, Planner planner)
+    : options_(options),
+      service_({.token = options.token,
+                .hello_wait_max = options.lease,
+                .on_event = [this](Event event) { queue_.Push(std::move(event)); },
+                .status_json = [this] { return StateJson(State(), options_.model_reference); }},
+               clock_),
+      core_(std::move(core_options), std::move(planner)) {}
+
+absl::Status ClusterEngine::Listen() {
+  grpc::ServerBuilder builder;
+  // Without this a second server on the port would take a share of its connections instead of failing.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.SetMaxReceiveMessageSize(kMessageBytesMax);
+  builder.SetMaxSendMessageSize(kMessageBytesMax);
+  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
+  builder.RegisterService(&service_);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr || (port_ == 0 && !absl::StartsWith(options_.listen, "unix:"))) {
+    return absl::UnavailableError(absl::StrFormat(
+        "cannot listen on %s: the port is in use, or the address is not one of this machine", options_.listen));
+  }
+  thread_ = std::thread([this] { Run(); });
+  return absl::OkStatus();
+}
+
+ClusterEngine::~ClusterEngine() {
+  if (thread_.joinable()) {
+    queue_.Push(ShutdownAsked{"the coordinator is shutting down"});
+    stopping_ = true;
+    thread_.join();
+  }
+  if (server_ != nullptr) {
+    server_->Shutdown(absl::ToChronoTime(clock_.Now() + kGoodbye));
+    server_->Wait();
+    service_.AwaitNoStreams();
+  }
+}
+
+void ClusterEngine::Run() {
+  absl::Time next_sweep = clock_.Now();
+  bool last = false;
+  while (!last) {
+    // The flag is set after the shutdown was pushed, so the events taken after seeing it have the shutdown among them.
+    last = stopping_;
+    const std::vector<Event> events = queue_.Take(last ? absl::ZeroDuration() : kTick);
+    const absl::Time now = clock_.Now();
+    Actions actions;
+    {
+      absl::MutexLock lock(&core_mutex_);
+      actions = core_.Step(now, events);
+      ready_ = core_.ready();
+      refusal_ = core_.refusal();
+    }
+    Perform(std::move(actions));
+    for (const Event& event : events) service_.EventDone(event);
+    if (now >= next_sweep) {
+      service_.CloseSilent();
+      next_sweep = now + kTick;
+    }
+  }
+  absl::MutexLock lock(&submissions_mutex_);
+  accepting_ = false;
+  for (auto& [id, submission] : submissions_) {
+    submission->verdict = absl::UnavailableError("the coordinator is shutting down");
+    submission->done.Notify();
+  }
+  submissions_.clear();
+}
+
+void ClusterEngine::Perform(Actions actions) {
+  for (SendToWorker& send : actions.sends) {
+    if (auto stream = service_.Find(send.worker_id)) stream->Send(std::move(send.message));
+  }
+  for (const DisconnectWorker& disconnect : actions.disconnects) {
+    if (auto stream = service_.Find(disconnect.worker_id)) stream->Close(disconnect.reason);
+  }
+  for (Verdict& verdict : actions.verdicts) {
+    absl::MutexLock lock(&submissions_mutex_);
+    const auto found = submissions_.find(verdict.request_id);
+    Submission& submission = *found->second;
+    if (verdict.status.ok()) on_update_[verdict.request_id] = std::move(submission.on_update);
+    submission.verdict = std::move(verdict.status);
+    submissions_.erase(found);
+    submission.done.Notify();  // The submitter may end the object's life from here on.
+  }
+  for (RequestUpdate& update : actions.updates) {
+    const auto found = on_update_.find(update.request_id);
+    if (update.finish == FinishReason::kNone) {
+      found->second(std::move(update));
+    } else {
+      const OnUpdate on_update = std::move(found->second);
+      on_update_.erase(found);
+      on_update(std::move(update));
+    }
+  }
+}
+
+absl::StatusOr<int64_t> ClusterEngine::Submit(GenerateRequest request, OnUpdate on_update) {
+  const int64_t id = ++last_request_id_;
+  Submission submission;
+  submission.on_update = std::move(on_update);
+  {
+    absl::MutexLock lock(&submissions_mutex_);
+    if (!accepting_) return absl::UnavailableError("the coordinator is shutting down");
+    submissions_[id] = &submission;
+    queue_.Push(RequestSubmitted{.request_id = id, .request = std::move(request), .fallback_seed = RandomSeed()});
+  }
+  submission.done.WaitForNotification();
+  if (!submission.verdict.ok()) return submission.verdict;
+  return id;
+}
+
+void ClusterEngine::Cancel(int64_t request_id) { queue_.Push(RequestCancelled{request_id}); }
+
+EngineState ClusterEngine::State() const {
+  absl::MutexLock lock(&core_mutex_);
+  return core_.State();
+}
+
+absl::Status ClusterEngine::WaitReady(absl::Duration timeout) {
+  absl::MutexLock lock(&core_mutex_);
+  const auto settled = [this] {
+    core_mutex_.AssertHeld();
+    return ready_ || !refusal_.ok();
+  };
+  core_mutex_.AwaitWithTimeout(absl::Condition(&settled), timeout);
+  if (ready_) return absl::OkStatus();
+  if (!refusal_.ok()) return refusal_;
+  return absl::DeadlineExceededError(
+      absl::StrFormat("not ready after %s: %s", absl::FormatDuration(timeout), core_.State().reason));
+}
+
+}  // namespace barn
