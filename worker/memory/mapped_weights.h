@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -22,7 +23,7 @@ class MappedWeights : public WeightSource {
 
  private:
   std::vector<std::shared_ptr<const Store>> parts_;
-  std::map<std::pair<int, int64_t>, std::unique_ptr<ByteRange>> ranges_;  // By part and offset.
+  std::map<std::tuple<int, int64_t, int64_t>, std::unique_ptr<ByteRange>> ranges_;  // By part, offset and size.
 };
 
 }  // namespace barn

@@ -1,0 +1,140 @@
+#include "worker/model/attention.h"
+
+#include <cmath>
+
+#include "worker/model/mla.h"
+
+namespace barn {
+namespace {
+
+class GroupedAttention final : public AttentionPart {
+ public:
+  GroupedAttention(TensorLoader& loader, const AttentionContext& context);
+
+  void Forward(const Step& step, Tensor x, Tensor out) const override;
+  int64_t scratch_floats_per_row() const override {
+    return Scratch::RowFloats(q_width_) + Scratch::RowFloats(k_width_) + Scratch::RowFloats(v_width_) +
+           Scratch::RowFloats(mixed_width_);
+  }
+
+ private:
+  void NormHeads(const Step& step, Tensor x, const float* weight) const;
+  void Temper(const Step& step, Tensor q) const;
+
+  AttentionContext context_;
+  int64_t q_width_, k_width_, v_width_, mixed_width_;  // Of a row, over all heads.
+  const Matrix *q_, *k_, *v_, *output_;
+  const float *q_bias_, *k_bias_, *v_bias_, *output_bias_;
+  const float *q_norm_, *k_norm_, *sinks_;
+};
+
+GroupedAttention::GroupedAttention(TensorLoader& loader, const AttentionContext& context)
+    : context_(context),
+      q_width_(context.spec.heads * context.spec.kv.k_width),
+      k_width_(context.spec.kv.kv_heads * context.spec.kv.k_width),
+      v_width_(context.spec.kv.kv_heads * context.spec.kv.v_width),
+      mixed_width_(context.spec.heads * context.spec.kv.v_width) {
+  const AttentionSpec& spec = context.spec;
+  const auto name = [&](std::string_view tensor) { return LayerTensor(context.layer, tensor); };
+  if (spec.fused_qkv) {
+    const int64_t rows[] = {q_width_, k_width_, v_width_};
+    const auto parts = loader.Split(name("attn_qkv.weight"), rows, context.width);
+    q_ = parts[0], k_ = parts[1], v_ = parts[2];
+  } else {
+    q_ = loader.Matrix(name("attn_q.weight"), {.rows = q_width_, .cols = context.width});
+    k_ = loader.Matrix(name("attn_k.weight"), {.rows = k_width_, .cols = context.width});
+    v_ = loader.Matrix(name("attn_v.weight"), {.rows = v_width_, .cols = context.width});
+  }
+  output_ = loader.Matrix(name("attn_output.weight"), {.rows = context.width, .cols = mixed_width_});
+  q_bias_ = loader.Vector(name("attn_q.bias"), q_width_, spec.qkv_bias);
+  k_bias_ = loader.Vector(name("attn_k.bias"), k_width_, spec.qkv_bias);
+  v_bias_ = loader.Vector(name("attn_v.bias"), v_width_, spec.qkv_bias);
+  output_bias_ = loader.Vector(name("attn_output.bias"), context.width, spec.output_bias);
+  const bool per_head = spec.qk_norm_over == HeadNorm::kPerHead;
+  q_norm_ = loader.Vector(name("attn_q_norm.weight"), per_head ? spec.kv.k_width : q_width_, spec.qk_norm);
+  k_norm_ = loader.Vector(name("attn_k_norm.weight"), per_head ? spec.kv.k_width : k_width_, spec.qk_norm);
+  sinks_ = loader.Vector(name("attn_sinks.weight"), spec.heads, spec.sinks ? Presence::kRequired : Presence::kAbsent);
+}
+
+void GroupedAttention::Forward(const Step& step, Tensor x, Tensor out) const {
+  const AttentionSpec& spec = context_.spec;
+  Device& device = step.device;
+  const Scratch::Frame frame(step.scratch);
+  Tensor q = step.scratch.Take(x.rows, q_width_);
+  Tensor k = step.scratch.Take(x.rows, k_width_);
+  Tensor v = step.scratch.Take(x.rows, v_width_);
+  Tensor mixed = step.scratch.Take(x.rows, mixed_width_);
+
+  const Projection inputs[] = {{q_, q_bias_, q}, {k_, k_bias_, k}, {v_, v_bias_, v}};
+  device.MatMul(inputs, x);
+  NormHeads(step, q, q_norm_);
+  NormHeads(step, k, k_norm_);
+  Rotate(step, context_, q, spec.heads, 0);
+  Rotate(step, context_, k, spec.kv.kv_heads, 0);
+  if (spec.unit_norm_after_rope) {
+    for (const Tensor heads : {PerHead(q, spec.kv.k_width), PerHead(k, spec.kv.k_width)}) {
+      device.RmsNorm(heads, nullptr, context_.norm_epsilon, heads);
+    }
+  }
+  Temper(step, q);
+  device.WriteKv(*context_.kv, step.sequences, k, v);
+  device.Attention({.q = q,
+                    .out = mixed,
+                    .kv = context_.kv,
+                    .sequences = step.sequences,
+                    .heads = spec.heads,
+                    .scale = spec.scale,
+                    .softcap = spec.softcap,
+                    .window = spec.window,
+                    .chunk = spec.chunk,
+                    .sinks = sinks_});
+  const Projection output[] = {{output_, output_bias_, out}};
+  device.MatMul(output, mixed);
+}
+
+void GroupedAttention::NormHeads(const Step& step, Tensor x, const float* weight) const {
+  if (weight != nullptr) {
+    const bool per_head = context_.spec.qk_norm_over == HeadNorm::kPerHead;
+    const Tensor rows = per_head ? PerHead(x, context_.spec.kv.k_width) : x;
+    step.device.RmsNorm(rows, weight, context_.norm_epsilon, rows);
+  }
+}
+
+void GroupedAttention::Temper(const Step& step, Tensor q) const {
+  const TemperatureSpec& temperature = context_.spec.temperature;
+  if (temperature.scale == 0) {
+    return;
+  }
+  const std::span<float> scales = step.row_scales.first(q.rows);
+  for (int64_t t = 0; t < q.rows; ++t) {
+    const int64_t spans = (step.positions[t] + temperature.offset) / temperature.span;
+    scales[t] = static_cast<float>(1 + temperature.scale * std::log1p(static_cast<double>(spans)));
+  }
+  step.device.ScaleRows(q, scales);
+}
+
+}  // namespace
+
+std::unique_ptr<AttentionPart> MakeAttention(TensorLoader& loader, const AttentionContext& context) {
+  if (context.spec.mla) {
+    return MakeLatentAttention(loader, context);
+  }
+  return std::make_unique<GroupedAttention>(loader, context);
+}
+
+void Rotate(const Step& step, const AttentionContext& context, Tensor x, int64_t heads, int64_t offset) {
+  if (context.rope == nullptr) {
+    return;
+  }
+  step.device.Rope({.x = x,
+                    .heads = heads,
+                    .head_width = x.cols / heads,
+                    .offset = offset,
+                    .width = context.spec.rope.width,
+                    .pairs = context.spec.rope.pairs,
+                    .positions = step.positions,
+                    .inverse_frequencies = context.rope->inverse_frequencies,
+                    .magnitude = context.rope->magnitude});
+}
+
+}  // namespace barn

@@ -1,0 +1,65 @@
+#include "worker/model/layer.h"
+
+#include <algorithm>
+
+namespace barn {
+
+DecoderLayer::DecoderLayer(TensorLoader& loader, const LayerOptions& options)
+    : parallel_(options.spec.parallel),
+      residual_scale_(options.residual_scale),
+      width_(options.width),
+      attention_norm_(loader, options.norm, LayerTensor(options.layer, "attn_norm"), options.width) {
+  const LayerSpec& spec = options.spec;
+  const auto norm = [&](std::string_view name) {
+    return Norm(loader, options.norm, LayerTensor(options.layer, name), options.width);
+  };
+  if (!parallel_) {
+    ffn_norm_ = norm(spec.ffn_norm);
+  }
+  if (spec.post_norms) {
+    post_attention_norm_ = norm("post_attention_norm");
+    post_ffn_norm_ = norm("post_ffw_norm");
+  }
+  attention_ = MakeAttention(loader, {.spec = spec.attention,
+                                      .layer = options.layer,
+                                      .width = options.width,
+                                      .norm_epsilon = options.norm.epsilon,
+                                      .rope = options.rope,
+                                      .kv = options.kv});
+  feed_forward_ = MakeFeedForward(loader, spec, options.layer, options.width, options.step_tokens_max);
+  loader.RequireLayerUsed(options.layer);
+}
+
+int64_t DecoderLayer::scratch_floats_per_row() const {
+  return 2 * Scratch::RowFloats(width_) +
+         std::max(attention_->scratch_floats_per_row(), feed_forward_->scratch_floats_per_row());
+}
+
+void DecoderLayer::Forward(const Step& step, Tensor x) {
+  const Scratch::Frame frame(step.scratch);
+  const Tensor normed = step.scratch.Take(x.rows, x.cols);
+  const Tensor branch = step.scratch.Take(x.rows, x.cols);
+
+  attention_norm_.Apply(step.device, x, normed);
+  attention_->Forward(step, normed, branch);
+  AddBranch(step, x, branch, post_attention_norm_);
+
+  if (!parallel_) {
+    ffn_norm_->Apply(step.device, x, normed);
+  }
+  feed_forward_->Forward(step, normed, branch);
+  AddBranch(step, x, branch, post_ffn_norm_);
+}
+
+void DecoderLayer::AddBranch(const Step& step, Tensor x, Tensor branch, const std::optional<Norm>& post_norm) const {
+  if (post_norm) {
+    post_norm->Apply(step.device, branch, branch);
+  }
+  if (residual_scale_ == 1) {
+    step.device.Add(x, branch);
+  } else {
+    step.device.AddScaled(x, branch, residual_scale_);
+  }
+}
+
+}  // namespace barn

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "worker/model/attention.h"
+#include "worker/model/feed_forward.h"
+#include "worker/model/norm.h"
+#include "worker/model/step.h"
+
+namespace barn {
+
+struct LayerOptions {
+  LayerSpec spec;
+  NormSpec norm;
+  int64_t layer = 0;
+  int64_t width = 0;
+  float residual_scale = 1;
+  const RopeTable* rope = nullptr;  // Null where the layer does not rotate.
+  const KvLayer* kv = nullptr;
+  int64_t step_tokens_max = 0;
+};
+
+// One transformer layer.
+class DecoderLayer {
+ public:
+  DecoderLayer(TensorLoader& loader, const LayerOptions& options);
+
+  // x: [T, D], the residual stream, in place.
+  void Forward(const Step& step, Tensor x);
+
+  int64_t scratch_floats_per_row() const;
+
+ private:
+  void AddBranch(const Step& step, Tensor x, Tensor branch, const std::optional<Norm>& post_norm) const;
+
+  bool parallel_;
+  float residual_scale_;
+  int64_t width_;
+  Norm attention_norm_;
+  std::optional<Norm> ffn_norm_;
+  std::optional<Norm> post_attention_norm_;
+  std::optional<Norm> post_ffn_norm_;
+  std::unique_ptr<AttentionPart> attention_;
+  std::unique_ptr<FeedForwardPart> feed_forward_;
+};
+
+}  // namespace barn

@@ -1,0 +1,309 @@
+#include "worker/model/slice.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "proto/base/status.h"
+#include "sharding/limits.h"
+#include "worker/memory/kv_cache.h"
+#include "worker/model/architectures.h"
+#include "worker/model/layer.h"
+#include "worker/model/step_check.h"
+
+namespace barn {
+namespace {
+
+class LoadedSlice final : public Slice {
+ public:
+  LoadedSlice(const SliceOptions& options, ModelSpec spec, KvCache cache);
+
+  // The steps of Create that read tensors.
+  absl::Status Load(const SliceOptions& options);
+
+  absl::Status Forward(const StepInput& step, std::span<float> activations_out) override;
+  absl::Status ForwardToLogits(const StepInput& step, std::span<const int32_t> logit_rows, LogitSink sink) override;
+
+  void ObserveRoutes(RouteObserver observer) override { observe_routes_ = std::move(observer); }
+  bool is_first() const override { return is_first_; }
+  bool is_last() const override { return is_last_; }
+  int64_t width() const override { return spec_.width; }
+  int64_t vocabulary() const override { return spec_.vocabulary; }
+  int64_t context_tokens() const override { return spec_.context_tokens; }
+  int64_t kv_bytes() const override { return cache_.bytes(); }
+  int64_t scratch_bytes() const override { return scratch_->bytes() + activations_->bytes(); }
+
+ private:
+  absl::Status LoadLayers(TensorLoader& loader, const SliceOptions& options);
+  absl::Status LoadEnds(TensorLoader& loader);
+  absl::Status AllocateScratch();
+  const RopeTable* Rope(TensorLoader& loader, const RopeSpec& spec, absl::Status& status);
+
+  // Checks the step, runs the layers and returns the residual stream, [T, D].
+  absl::StatusOr<Tensor> Run(const StepInput& step);
+  void LayOut(const StepInput& step);
+  void Logits(Tensor x, std::span<const int32_t> rows, Tensor logits);
+
+  const ModelSpec spec_;
+  const int64_t first_layer_;
+  const bool is_first_;
+  const bool is_last_;
+  const StepLimits limits_;
+  Device& device_;
+  KvCache cache_;
+  LoadedWeights loaded_;
+  std::vector<std::pair<RopeSpec, std::unique_ptr<RopeTable>>> ropes_;
+  std::vector<DecoderLayer> layers_;
+  const Matrix* embedding_ = nullptr;
+  const Matrix* head_ = nullptr;
+  std::optional<Norm> output_norm_;
+  RouteObserver observe_routes_;
+
+  // Of the step at hand; sized once for the largest.
+  std::optional<Scratch> activations_;
+  std::optional<Scratch> scratch_;
+  std::vector<int32_t> tokens_;
+  std::vector<int32_t> positions_;
+  std::vector<float> row_scales_;
+  std::vector<SequenceRows> sequences_;
+};
+
+StepLimits LimitsOf(const SliceOptions& options, const ModelSpec& spec) {
+  return {.width = spec.width,
+          .vocabulary = spec.vocabulary,
+          .context_tokens = spec.context_tokens,
+          .kv_blocks = options.kv_blocks,
+          .kv_block_tokens = options.kv_block_tokens,
+          .step_tokens_max = options.step_tokens_max,
+          .is_first = options.is_first};
+}
+
+LoadedSlice::LoadedSlice(const SliceOptions& options, ModelSpec spec, KvCache cache)
+    : spec_(std::move(spec)),
+      first_layer_(options.first_layer),
+      is_first_(options.is_first),
+      is_last_(options.is_last),
+      limits_(LimitsOf(options, spec_)),
+      device_(*options.device),
+      cache_(std::move(cache)) {}
+
+absl::Status LoadedSlice::Load(const SliceOptions& options) {
+  TensorLoader loader(*options.model, *options.weights, device_, loaded_);
+  BARN_RETURN_IF_ERROR(LoadEnds(loader));
+  BARN_RETURN_IF_ERROR(LoadLayers(loader, options));
+  return AllocateScratch();
+}
+
+absl::Status LoadedSlice::LoadEnds(TensorLoader& loader) {
+  const MatrixShape table{.rows = spec_.vocabulary, .cols = spec_.width};
+  const bool tied = !loader.Has("output.weight");
+  if (is_first_ || (is_last_ && tied)) {
+    embedding_ = loader.Matrix("token_embd.weight", table);
+  }
+  if (is_last_) {
+    output_norm_.emplace(loader, spec_.norm, "output_norm", spec_.width);
+    head_ = tied ? embedding_ : loader.Matrix("output.weight", table);
+  }
+  return loader.status();
+}
+
+absl::Status LoadedSlice::LoadLayers(TensorLoader& loader, const SliceOptions& options) {
+  for (int64_t i = options.first_layer; i < options.last_layer; ++i) {
+    const LayerSpec& layer = spec_.layers[i];
+    absl::Status status;
+    const RopeTable* rope = Rope(loader, layer.attention.rope, status);
+    BARN_RETURN_IF_ERROR(status);
+    layers_.emplace_back(loader, LayerOptions{.spec = layer,
+                                              .norm = spec_.norm,
+                                              .layer = i,
+                                              .width = spec_.width,
+                                              .residual_scale = spec_.residual_scale,
+                                              .rope = rope,
+                                              .kv = &cache_.layer(i - options.first_layer),
+                                              .step_tokens_max = options.step_tokens_max});
+    BARN_RETURN_IF_ERROR(loader.status());
+  }
+  return absl::OkStatus();
+}
+
+// Layers of one kind share a table.
+const RopeTable* LoadedSlice::Rope(TensorLoader& loader, const RopeSpec& spec, absl::Status& status) {
+  if (spec.width == 0) {
+    return nullptr;
+  }
+  for (const auto& [known, table] : ropes_) {
+    if (known == spec) {
+      return table.get();
+    }
+  }
+  std::vector<float> factors;
+  if (!spec.factors_tensor.empty()) {
+    factors = loader.HostVector(spec.factors_tensor, spec.width / 2);
+    status = loader.status();
+  }
+  auto table = status.ok() ? BuildRopeTable(spec, factors) : status;
+  if (!table.ok()) {
+    status = table.status();
+    return nullptr;
+  }
+  ropes_.emplace_back(spec, std::make_unique<RopeTable>(*std::move(table)));
+  return ropes_.back().second.get();
+}
+
+absl::Status LoadedSlice::AllocateScratch() {
+  const int64_t rows = limits_.step_tokens_max;
+  int64_t floats_per_row = 0;
+  for (const DecoderLayer& layer : layers_) {
+    floats_per_row = std::max(floats_per_row, layer.scratch_floats_per_row());
+  }
+  int64_t floats = rows * floats_per_row;
+  if (is_last_) {
+    const int64_t head_row = Scratch::RowFloats(spec_.width) + Scratch::RowFloats(spec_.vocabulary);
+    floats = std::max(floats, kLogitRowsMax * head_row);
+  }
+  BARN_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> activations, device_.Allocate(rows * Scratch::RowFloats(spec_.width)));
+  BARN_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> scratch, device_.Allocate(floats));
+  activations_.emplace(std::move(activations));
+  scratch_.emplace(std::move(scratch));
+  tokens_.reserve(rows);
+  positions_.reserve(rows);
+  sequences_.reserve(rows);
+  row_scales_.resize(rows);
+  return absl::OkStatus();
+}
+
+void LoadedSlice::LayOut(const StepInput& step) {
+  tokens_.clear();
+  positions_.clear();
+  sequences_.clear();
+  for (const SequenceStep& sequence : step.sequences) {
+    const auto rows = static_cast<int64_t>(sequence.tokens.size());
+    sequences_.push_back({.first_row = static_cast<int64_t>(tokens_.size()),
+                          .rows = rows,
+                          .first_position = sequence.first_position,
+                          .blocks = sequence.blocks});
+    tokens_.insert(tokens_.end(), sequence.tokens.begin(), sequence.tokens.end());
+    for (int64_t r = 0; r < rows; ++r) {
+      positions_.push_back(static_cast<int32_t>(sequence.first_position + r));
+    }
+  }
+}
+
+absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input) {
+  BARN_RETURN_IF_ERROR(CheckStep(input, limits_));
+  LayOut(input);
+  const Scratch::Frame frame(*activations_);
+  const Tensor x = activations_->Take(static_cast<int64_t>(tokens_.size()), spec_.width);
+  if (is_first_) {
+    device_.EmbedRows(*embedding_, tokens_, x);
+    if (spec_.embedding_scale != 1) {
+      device_.Scale(x, spec_.embedding_scale);
+    }
+  } else {
+    std::copy(input.activations.begin(), input.activations.end(), x.data);
+  }
+  const Step step{.device = device_,
+                  .scratch = *scratch_,
+                  .sequences = sequences_,
+                  .positions = positions_,
+                  .row_scales = row_scales_,
+                  .observe_routes = observe_routes_};
+  for (DecoderLayer& layer : layers_) {
+    layer.Forward(step, x);
+  }
+  return x;
+}
+
+absl::Status LoadedSlice::Forward(const StepInput& step, std::span<float> activations_out) {
+  if (is_last_) {
+    return absl::InvalidArgumentError("the last slice of a model gives logits, not activations");
+  }
+  if (static_cast<int64_t>(activations_out.size()) != CountRows(step) * spec_.width) {
+    return absl::InvalidArgumentError(absl::StrFormat("room for %d activations, but %d rows give %d",
+                                                      activations_out.size(), CountRows(step),
+                                                      CountRows(step) * spec_.width));
+  }
+  BARN_ASSIGN_OR_RETURN(const Tensor x, Run(step));
+  std::copy_n(x.data, x.rows * x.cols, activations_out.begin());
+  return absl::OkStatus();
+}
+
+absl::Status LoadedSlice::ForwardToLogits(const StepInput& step, std::span<const int32_t> logit_rows, LogitSink sink) {
+  if (!is_last_) {
+    return absl::InvalidArgumentError("only the last slice of a model gives logits");
+  }
+  BARN_RETURN_IF_ERROR(CheckLogitRows(logit_rows, CountRows(step)));
+  BARN_ASSIGN_OR_RETURN(const Tensor x, Run(step));
+  for (size_t first = 0; first < logit_rows.size(); first += kLogitRowsMax) {
+    const size_t rows = std::min<size_t>(kLogitRowsMax, logit_rows.size() - first);
+    const Scratch::Frame frame(*scratch_);
+    const Tensor logits = scratch_->Take(static_cast<int64_t>(rows), spec_.vocabulary);
+    Logits(x, logit_rows.subspan(first, rows), logits);
+    sink(static_cast<int64_t>(first), logits);
+  }
+  return absl::OkStatus();
+}
+
+// The head for chosen rows of x; logits: [rows, V].
+void LoadedSlice::Logits(Tensor x, std::span<const int32_t> rows, Tensor logits) {
+  const Scratch::Frame frame(*scratch_);
+  const Tensor normed = scratch_->Take(logits.rows, spec_.width);
+  for (int64_t i = 0; i < normed.rows; ++i) {
+    device_.Copy({.data = x.row(rows[i]), .rows = 1, .cols = x.cols, .stride = x.stride},
+                 {.data = normed.row(i), .rows = 1, .cols = x.cols, .stride = x.stride});
+  }
+  output_norm_->Apply(device_, normed, normed);
+  const Projection projection[] = {{head_, nullptr, logits}};
+  device_.MatMul(projection, normed);
+  if (spec_.logit_scale != 1) {
+    device_.Scale(logits, spec_.logit_scale);
+  }
+  if (spec_.final_softcap > 0) {
+    device_.Softcap(logits, spec_.final_softcap);
+  }
+}
+
+absl::Status CheckOptions(const SliceOptions& options, const ModelSpec& spec) {
+  const auto layers = static_cast<int64_t>(spec.layers.size());
+  if (options.first_layer < 0 || options.first_layer >= options.last_layer || options.last_layer > layers) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("layers [%d, %d) of a model with %d layers", options.first_layer, options.last_layer, layers));
+  }
+  if (options.is_first != (options.first_layer == 0) || options.is_last != (options.last_layer == layers)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("layers [%d, %d) of %d cannot be %s and %s", options.first_layer, options.last_layer, layers,
+                        options.is_first ? "first" : "not first", options.is_last ? "last" : "not last"));
+  }
+  constexpr int64_t kStepTokensMax = 65536;
+  if (options.step_tokens_max < 1 || options.step_tokens_max > kStepTokensMax) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("steps of up to %d rows, want 1 to %d", options.step_tokens_max, kStepTokensMax));
+  }
+  if (options.context_tokens < 0 || options.context_tokens > kContextTokensMax) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a context of %d tokens, want up to %d", options.context_tokens, kContextTokensMax));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Slice>> Slice::Create(const SliceOptions& options) {
+  BARN_ASSIGN_OR_RETURN(ModelSpec spec, DescribeModel(*options.model, options.context_tokens));
+  BARN_RETURN_IF_ERROR(CheckOptions(options, spec));
+  std::vector<KvShape> shapes;
+  for (int64_t i = options.first_layer; i < options.last_layer; ++i) {
+    shapes.push_back(spec.layers[i].attention.kv);
+  }
+  BARN_ASSIGN_OR_RETURN(
+      KvCache cache,
+      KvCache::Create(*options.device, shapes,
+                      {.blocks = options.kv_blocks, .block_tokens = options.kv_block_tokens, .type = options.kv_type}));
+  auto slice = std::make_unique<LoadedSlice>(options, std::move(spec), std::move(cache));
+  BARN_RETURN_IF_ERROR(slice->Load(options));
+  return slice;
+}
+
+}  // namespace barn

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/check.h"
+#include "kernels/device.h"
+#include "worker/model/slice.h"
+
+namespace barn {
+
+// Temporary tensors of a step, taken in order and given back together when a frame ends. Allocated once, at load.
+class Scratch {
+ public:
+  explicit Scratch(std::unique_ptr<Buffer> buffer) : buffer_(std::move(buffer)) {}
+
+  // Floats that one row of `cols` takes: whole cache lines.
+  static int64_t RowFloats(int64_t cols) { return (cols + 15) / 16 * 16; }
+
+  Tensor Take(int64_t rows, int64_t cols) {
+    const int64_t floats = rows * RowFloats(cols);
+    BARN_CHECK(used_ + floats <= buffer_->floats());
+    Tensor tensor{.data = buffer_->data() + used_, .rows = rows, .cols = cols, .stride = cols};
+    used_ += floats;
+    return tensor;
+  }
+
+  // Gives back on destruction what was taken since construction.
+  class Frame {
+   public:
+    explicit Frame(Scratch& scratch) : scratch_(scratch), used_(scratch.used_) {}
+    ~Frame() { scratch_.used_ = used_; }
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+
+   private:
+    Scratch& scratch_;
+    int64_t used_;
+  };
+
+  int64_t bytes() const { return buffer_->floats() * static_cast<int64_t>(sizeof(float)); }
+
+ private:
+  std::unique_ptr<Buffer> buffer_;
+  int64_t used_ = 0;
+};
+
+// What the blocks share during one step.
+struct Step {
+  Device& device;
+  Scratch& scratch;
+  std::span<const SequenceRows> sequences;
+  std::span<const int32_t> positions;  // [T]
+  std::span<float> row_scales;         // [T], for any block to use within itself.
+  const RouteObserver& observe_routes;
+};
+
+// x [T, heads * width] as [T * heads, width]; x is dense.
+inline Tensor PerHead(Tensor x, int64_t width) {
+  return {.data = x.data, .rows = x.rows * (x.cols / width), .cols = width, .stride = width};
+}
+
+// Columns [first, first + cols) of x.
+inline Tensor Columns(Tensor x, int64_t first, int64_t cols) {
+  return {.data = x.data + first, .rows = x.rows, .cols = cols, .stride = x.stride};
+}
+
+}  // namespace barn

@@ -1,0 +1,166 @@
+#include "worker/model/tensor_loader.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+
+namespace barn {
+namespace {
+
+std::string ShapeText(std::span<const int64_t> dims) { return absl::StrCat("[", absl::StrJoin(dims, ", "), "]"); }
+
+// Leftovers of old converters that change no result: precomputed angles, and the plain keys beside the absorbed ones.
+bool IsHarmless(std::string_view name) {
+  return name.ends_with(".rope_freqs.weight") || name.ends_with(".attn_rot_embd.weight") ||
+         name.ends_with(".attn_kv_b.weight");
+}
+
+}  // namespace
+
+std::string LayerTensor(int64_t layer, std::string_view tensor) { return absl::StrFormat("blk.%d.%s", layer, tensor); }
+
+void TensorLoader::Fail(const absl::Status& status) {
+  if (status_.ok()) {
+    status_ = status;
+  }
+}
+
+const GgufTensor* TensorLoader::Find(std::string_view name, std::span<const int64_t> dims, Presence presence) {
+  if (!status_.ok() || presence == Presence::kAbsent) {
+    return nullptr;
+  }
+  const GgufTensor* tensor = model_.FindTensor(name);
+  if (tensor == nullptr) {
+    if (presence == Presence::kRequired) {
+      Fail(absl::InvalidArgumentError(absl::StrFormat("tensor %s is missing", name)));
+    }
+    return nullptr;
+  }
+  // Trailing dimensions of 1 are the same tensor.
+  for (size_t i = 0; i < 4; ++i) {
+    if (tensor->dims[i] != (i < dims.size() ? dims[i] : 1)) {
+      Fail(absl::InvalidArgumentError(
+          absl::StrFormat("tensor %s has shape %s, want %s", name, ShapeText({tensor->dims, 4}), ShapeText(dims))));
+      return nullptr;
+    }
+  }
+  used_.emplace(name);
+  return tensor;
+}
+
+std::span<const std::byte> TensorLoader::Bytes(const GgufTensor& tensor) {
+  auto bytes = source_.Tensor(tensor);
+  if (!bytes.ok()) {
+    Fail(absl::Status(bytes.status().code(), absl::StrCat("tensor ", tensor.name, ": ", bytes.status().message())));
+    return {};
+  }
+  if (static_cast<int64_t>(bytes->size()) != tensor.size_bytes) {
+    Fail(absl::DataLossError(
+        absl::StrFormat("tensor %s came as %d bytes, want %d", tensor.name, bytes->size(), tensor.size_bytes)));
+    return {};
+  }
+  return *bytes;
+}
+
+const Matrix* TensorLoader::Upload(const GgufTensor& tensor, MatrixShape shape, std::span<const std::byte> bytes) {
+  auto matrix = device_.Upload(tensor.dtype, shape, bytes);
+  if (!matrix.ok()) {
+    Fail(absl::Status(matrix.status().code(), absl::StrCat("tensor ", tensor.name, ": ", matrix.status().message())));
+    return nullptr;
+  }
+  loaded_.matrices.push_back(*std::move(matrix));
+  return loaded_.matrices.back().get();
+}
+
+const Matrix* TensorLoader::Matrix(std::string_view name, MatrixShape shape, Presence presence) {
+  const int64_t dims[] = {shape.cols, shape.rows, shape.count};
+  const GgufTensor* tensor = Find(name, dims, presence);
+  if (tensor == nullptr) {
+    return nullptr;
+  }
+  const std::span<const std::byte> bytes = Bytes(*tensor);
+  return status_.ok() ? Upload(*tensor, shape, bytes) : nullptr;
+}
+
+const Matrix* TensorLoader::ExactMatrix(std::string_view name, MatrixShape shape) {
+  const ::barn::Matrix* matrix = Matrix(name, shape);
+  if (matrix == nullptr) {
+    return nullptr;
+  }
+  const DType dtype = matrix->dtype();
+  if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
+    Fail(absl::InvalidArgumentError(absl::StrFormat("tensor %s is %s, want F32, F16 or BF16", name, Info(dtype).name)));
+    return nullptr;
+  }
+  return matrix;
+}
+
+std::span<const std::byte> TensorLoader::Floats(std::string_view name, std::span<const int64_t> dims,
+                                                Presence presence) {
+  const GgufTensor* tensor = Find(name, dims, presence);
+  if (tensor == nullptr) {
+    return {};
+  }
+  if (tensor->dtype != DType::kF32) {
+    Fail(absl::InvalidArgumentError(absl::StrFormat("tensor %s is %s, want F32", name, Info(tensor->dtype).name)));
+    return {};
+  }
+  return Bytes(*tensor);
+}
+
+const float* TensorLoader::Vector(std::string_view name, int64_t rows, int64_t cols, Presence presence) {
+  const int64_t dims[] = {cols, rows};
+  const std::span<const std::byte> bytes = Floats(name, dims, presence);
+  if (bytes.empty()) {
+    return nullptr;
+  }
+  auto buffer = device_.Allocate(rows * cols);
+  if (!buffer.ok()) {
+    Fail(buffer.status());
+    return nullptr;
+  }
+  std::memcpy((*buffer)->data(), bytes.data(), bytes.size());
+  loaded_.vectors.push_back(*std::move(buffer));
+  return loaded_.vectors.back()->data();
+}
+
+std::vector<float> TensorLoader::HostVector(std::string_view name, int64_t size, Presence presence) {
+  const std::span<const std::byte> bytes = Floats(name, {&size, 1}, presence);
+  std::vector<float> floats(bytes.size() / sizeof(float));
+  std::memcpy(floats.data(), bytes.data(), bytes.size());
+  return floats;
+}
+
+std::vector<const Matrix*> TensorLoader::Split(std::string_view name, std::span<const int64_t> rows, int64_t cols) {
+  std::vector<const ::barn::Matrix*> parts(rows.size(), nullptr);
+  const int64_t dims[] = {cols, std::accumulate(rows.begin(), rows.end(), int64_t{0})};
+  const GgufTensor* tensor = Find(name, dims, Presence::kRequired);
+  if (tensor == nullptr) {
+    return parts;
+  }
+  std::span<const std::byte> bytes = Bytes(*tensor);
+  const auto row_bytes = static_cast<size_t>(tensor->size_bytes / dims[1]);
+  for (size_t i = 0; i < rows.size() && status_.ok(); ++i) {
+    const size_t part_bytes = row_bytes * static_cast<size_t>(rows[i]);
+    parts[i] = Upload(*tensor, {.count = 1, .rows = rows[i], .cols = cols}, bytes.first(part_bytes));
+    bytes = bytes.subspan(part_bytes);
+  }
+  return parts;
+}
+
+void TensorLoader::RequireLayerUsed(int64_t layer) {
+  const std::string prefix = LayerTensor(layer, "");
+  for (const GgufTensor& tensor : model_.tensors()) {
+    if (tensor.name.starts_with(prefix) && !used_.contains(tensor.name) && !IsHarmless(tensor.name)) {
+      Fail(absl::InvalidArgumentError(
+          absl::StrFormat("tensor %s is not one that architecture %s uses here", tensor.name, model_.architecture())));
+    }
+  }
+}
+
+}  // namespace barn

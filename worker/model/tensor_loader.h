@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "kernels/device.h"
+#include "sharding/gguf.h"
+#include "worker/memory/weights.h"
+#include "worker/model/spec.h"
+
+namespace barn {
+
+// Weights of a slice on its device; blocks hold plain pointers into it.
+struct LoadedWeights {
+  std::vector<std::unique_ptr<Matrix>> matrices;
+  std::vector<std::unique_ptr<Buffer>> vectors;
+};
+
+// Finds a model's tensors by name, checks their shapes against what the configuration promises and puts them on the
+// device. The first error sticks and the getters then return null; callers check status() once, before anything is
+// used.
+class TensorLoader {
+ public:
+  // All must outlive the loader.
+  TensorLoader(const GgufModel& model, WeightSource& source, Device& device, LoadedWeights& loaded)
+      : model_(model), source_(source), device_(device), loaded_(loaded) {}
+
+  // Null where an optional tensor is missing, and for kAbsent.
+  const ::barn::Matrix* Matrix(std::string_view name, MatrixShape shape, Presence presence = Presence::kRequired);
+  // As Matrix, for MatMulExact: F32, F16 or BF16.
+  const ::barn::Matrix* ExactMatrix(std::string_view name, MatrixShape shape);
+  // F32 only.
+  const float* Vector(std::string_view name, int64_t rows, int64_t cols, Presence presence = Presence::kRequired);
+  const float* Vector(std::string_view name, int64_t size, Presence presence = Presence::kRequired) {
+    return Vector(name, 1, size, presence);
+  }
+  // As Vector, for numbers that the host works with; empty instead of null.
+  std::vector<float> HostVector(std::string_view name, int64_t size, Presence presence = Presence::kRequired);
+  // The rows of one matrix as several, [rows[i], cols] each, without a copy. On error all are null.
+  std::vector<const ::barn::Matrix*> Split(std::string_view name, std::span<const int64_t> rows, int64_t cols);
+
+  bool Has(std::string_view name) const { return model_.FindTensor(name) != nullptr; }
+
+  // Fails for a tensor of the layer that nothing asked for: the architecture would ignore it and answer wrongly.
+  void RequireLayerUsed(int64_t layer);
+
+  const absl::Status& status() const { return status_; }
+
+ private:
+  const GgufTensor* Find(std::string_view name, std::span<const int64_t> dims, Presence presence);
+  // The bytes of an F32 tensor; empty when it is missing or on error.
+  std::span<const std::byte> Floats(std::string_view name, std::span<const int64_t> dims, Presence presence);
+  std::span<const std::byte> Bytes(const GgufTensor& tensor);
+  const ::barn::Matrix* Upload(const GgufTensor& tensor, MatrixShape shape, std::span<const std::byte> bytes);
+  void Fail(const absl::Status& status);
+
+  const GgufModel& model_;
+  WeightSource& source_;
+  Device& device_;
+  LoadedWeights& loaded_;
+  std::set<std::string, std::less<>> used_;
+  absl::Status status_;
+};
+
+// "blk.<layer>.<tensor>"
+std::string LayerTensor(int64_t layer, std::string_view tensor);
+
+}  // namespace barn
