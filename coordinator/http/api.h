@@ -1,0 +1,48 @@
+#pragma once
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "coordinator/http/answer.h"
+#include "coordinator/http/http_message.h"
+#include "coordinator/http/http_metrics.h"
+#include "coordinator/http/served_model.h"
+#include "coordinator/scheduler/engine.h"
+
+namespace barn {
+
+// What each path does; knows nothing of sockets. Thread-safe. Never throws: what goes wrong is a reply.
+class Api {
+ public:
+  // `engine` and `metrics` must outlive this.
+  Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics);
+
+  // Checks the request in full, up to the tokens of its prompts. The request is worth its time: a long body should come
+  // from a thread that nobody waits for.
+  RouteResult Handle(const HttpRequest& request) const;
+
+  // The path as a label for metrics: one of a few.
+  std::string RouteLabel(absl::string_view path) const;
+
+ private:
+  struct Route {
+    absl::string_view path;
+    absl::string_view method;
+    RouteResult (Api::*handle)(const HttpRequest&) const;
+  };
+  static const Route kRoutes[];
+
+  RouteResult Health(const HttpRequest&) const;
+  RouteResult Ready(const HttpRequest&) const;
+  RouteResult Metrics(const HttpRequest&) const;
+  RouteResult Models(const HttpRequest&) const;
+  RouteResult OneModel(const HttpRequest& request) const;
+  RouteResult Complete(const HttpRequest& request) const;
+  RouteResult Chat(const HttpRequest& request) const;
+
+  const ServedModel model_;
+  const Engine& engine_;
+  const HttpMetrics& metrics_;
+};
+
+}  // namespace barn

@@ -1,0 +1,72 @@
+#include "coordinator/http/api_error.h"
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+
+namespace barn {
+namespace {
+
+nlohmann::json OrNull(const std::optional<std::string>& text) {
+  return text.has_value() ? nlohmann::json(*text) : nlohmann::json(nullptr);
+}
+
+}  // namespace
+
+ApiError BadParam(absl::string_view param, absl::string_view message) {
+  ApiError error;
+  error.message = std::string(message);
+  error.param = std::string(param);
+  return error;
+}
+
+ApiError ModelNotFound(absl::string_view model) {
+  ApiError error = BadParam("model", absl::StrCat("the model '", model, "' is not served here; see /v1/models"));
+  error.status = 404;
+  error.code = "model_not_found";
+  return error;
+}
+
+ApiError FromStatus(const absl::Status& status) {
+  ApiError error;
+  error.message = std::string(status.message().empty() ? absl::StatusCodeToString(status.code()) : status.message());
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange:
+      return error;
+    case absl::StatusCode::kResourceExhausted:
+      error.code = "queue_full";
+      error.retry_after_s = 1;
+      break;
+    case absl::StatusCode::kUnavailable:
+      error.code = "not_ready";
+      error.retry_after_s = 5;
+      break;
+    default:
+      break;
+  }
+  error.status = error.retry_after_s > 0 ? 503 : 500;
+  error.type = "server_error";
+  return error;
+}
+
+std::string ErrorBody(const ApiError& error) {
+  const nlohmann::json body = {{"error",
+                                {{"message", error.message},
+                                 {"type", error.type},
+                                 {"param", OrNull(error.param)},
+                                 {"code", OrNull(error.code)}}}};
+  // Messages may quote bytes of the client, so broken UTF-8 is replaced, never thrown on.
+  return body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+HttpReply ErrorReply(const ApiError& error) {
+  HttpReply reply;
+  reply.status = error.status;
+  reply.body = ErrorBody(error);
+  if (error.retry_after_s > 0) reply.headers.emplace_back("Retry-After", absl::StrCat(error.retry_after_s));
+  if (!error.allow.empty()) reply.headers.emplace_back("Allow", error.allow);
+  return reply;
+}
+
+}  // namespace barn

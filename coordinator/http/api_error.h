@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "coordinator/http/http_message.h"
+
+namespace barn {
+
+// A request that ends without an answer, in the terms of the OpenAI dialect.
+struct ApiError {
+  int status = 400;     // HTTP status.
+  std::string message;  // One line for a person.
+  std::string type = "invalid_request_error";
+  std::optional<std::string> param;  // The field of the request that is at fault.
+  std::optional<std::string> code;   // A name for programs, as "model_not_found".
+  int64_t retry_after_s = 0;         // > 0: the same request may succeed after so many seconds.
+  std::string allow;                 // Methods that the path knows, with status 405.
+};
+
+// 400 that names the field.
+ApiError BadParam(absl::string_view param, absl::string_view message);
+
+// 404 for a model that is not served here.
+ApiError ModelNotFound(absl::string_view model);
+
+// How a status of the engine looks to a client: InvalidArgument is 400, ResourceExhausted and Unavailable are 503 with
+// Retry-After, anything else is 500.
+ApiError FromStatus(const absl::Status& status);
+
+// {"error": {"message", "type", "param", "code"}}, as one line of JSON.
+std::string ErrorBody(const ApiError& error);
+
+// The error as a whole reply, with Retry-After or Allow where due.
+HttpReply ErrorReply(const ApiError& error);
+
+}  // namespace barn

@@ -1,0 +1,223 @@
+#include "coordinator/http/session.h"
+
+#include <chrono>
+#include <vector>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/error.hpp>
+#include <boost/beast/http/read.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "coordinator/http/reply_head.h"
+
+namespace barn {
+namespace {
+
+namespace net = boost::asio;
+namespace http = boost::beast::http;
+using boost::system::error_code;
+
+constexpr size_t kReadBytes = 16 * 1024;
+// A client may send its next requests early, but not fill memory with them.
+constexpr size_t kPipelinedBytesMax = 64 * 1024;
+// Below this, parsing takes less than a switch of threads costs.
+constexpr size_t kParseHereBytesMax = 16 * 1024;
+constexpr int64_t kLingerBytesMax = int64_t{64} << 20;
+constexpr auto kLinger = std::chrono::seconds(2);
+
+auto Into(error_code& error) { return net::redirect_error(net::use_awaitable, error); }
+
+std::chrono::steady_clock::duration Chrono(absl::Duration duration) { return absl::ToChronoNanoseconds(duration); }
+
+}  // namespace
+
+Session::Session(net::ip::tcp::socket socket, net::io_context& io, const SessionContext& context)
+    : context_(context), io_(io), stream_(std::move(socket)), signal_(io) {}
+
+Session::~Session() { ReleaseBody(); }
+
+net::awaitable<void> Session::Run() {
+  const std::shared_ptr<Session> self = shared_from_this();
+  while (keep_alive_) {
+    std::optional<HttpRequest> request = co_await Read();
+    if (!request.has_value()) break;
+    co_await Respond(std::move(*request));
+  }
+  co_await CloseGently();
+}
+
+void Session::StopSoon() {
+  keep_alive_ = false;
+  if (idle_) stream_.cancel();
+}
+
+void Session::Abort() {
+  keep_alive_ = false;
+  gone_ = true;
+  error_code ignored;
+  stream_.socket().close(ignored);
+  signal_.Set();
+}
+
+net::awaitable<std::optional<HttpRequest>> Session::Read() {
+  error_code error;
+  if (buffer_.size() == 0) {
+    idle_ = true;
+    stream_.expires_after(Chrono(context_.options.idle_timeout));
+    const size_t count = co_await stream_.async_read_some(buffer_.prepare(kReadBytes), Into(error));
+    idle_ = false;
+    if (error || !keep_alive_) co_return std::nullopt;
+    buffer_.commit(count);
+  }
+  RequestParser parser;
+  ApplyLimits(context_.options.limits, parser);
+  route_ = "other";
+  stream_.expires_after(Chrono(context_.options.header_timeout));
+  co_await http::async_read_header(stream_, buffer_, parser, Into(error));
+  head_only_ = false;
+  http_1_0_ = parser.is_header_done() && parser.get().version() < 11;
+  if (error) {
+    co_await RefuseUnreadable(error);
+    co_return std::nullopt;
+  }
+  HttpRequest request = RequestHead(parser);
+  head_only_ = request.method == "HEAD";
+  route_ = context_.api.RouteLabel(request.path);
+  keep_alive_ = keep_alive_ && parser.keep_alive();
+  if (absl::EqualsIgnoreCase(std::string(parser.get()[http::field::expect]), "100-continue")) {
+    if (!co_await Write("HTTP/1.1 100 Continue\r\n\r\n")) co_return std::nullopt;
+  }
+  std::optional<std::string> body = co_await ReadBody(parser);
+  if (!body.has_value()) co_return std::nullopt;
+  request.body = std::move(*body);
+  co_return request;
+}
+
+net::awaitable<std::optional<std::string>> Session::ReadBody(RequestParser& parser) {
+  std::string body;
+  std::vector<char> part(kReadBytes);
+  stream_.expires_after(Chrono(context_.options.body_timeout));
+  while (!parser.is_done()) {
+    parser.get().body().data = part.data();
+    parser.get().body().size = part.size();
+    error_code error;
+    co_await http::async_read(stream_, buffer_, parser, Into(error));
+    if (error && error != http::error::need_buffer) {
+      co_await RefuseUnreadable(error);
+      co_return std::nullopt;
+    }
+    const size_t count = part.size() - parser.get().body().size;
+    body.append(part.data(), count);
+    body_leased_ += static_cast<int64_t>(count);
+    if ((context_.metrics.body_bytes += static_cast<int64_t>(count)) > context_.options.body_bytes_total_max) {
+      keep_alive_ = false;
+      ApiError busy = FromStatus(absl::ResourceExhaustedError("too many large requests at once; try again"));
+      co_await WriteError(std::move(busy));
+      co_return std::nullopt;
+    }
+  }
+  co_return body;
+}
+
+net::awaitable<void> Session::RefuseUnreadable(error_code error) {
+  keep_alive_ = false;
+  const bool grammar = error.category() == http::make_error_code(http::error::bad_method).category();
+  const bool left = error == http::error::end_of_stream || error == http::error::partial_message;
+  if (grammar && !left) co_await WriteError(FromParseError(error, context_.options.limits));
+}
+
+net::awaitable<void> Session::Respond(HttpRequest request) {
+  RouteResult result;
+  if (request.body.size() <= kParseHereBytesMax) {
+    result = context_.api.Handle(request);
+  } else {
+    const auto handle = [this, &request, &result]() -> net::awaitable<void> {
+      result = context_.api.Handle(request);
+      co_return;
+    };
+    co_await net::co_spawn(context_.parse_pool, handle, net::use_awaitable);
+  }
+  request = {};
+  ReleaseBody();
+  if (std::holds_alternative<HttpReply>(result)) {
+    co_await WriteReply(std::move(std::get<HttpReply>(result)));
+  } else {
+    co_await Generate(std::move(std::get<GenerationJob>(result)));
+  }
+}
+
+void Session::ReleaseBody() { context_.metrics.body_bytes -= std::exchange(body_leased_, 0); }
+
+net::awaitable<void> Session::WriteReply(HttpReply reply) {
+  context_.metrics.CountRequest(route_, reply.status);
+  std::vector<std::pair<std::string, std::string>> headers = {
+      {"Content-Type", reply.content_type},
+      {"Content-Length", absl::StrCat(reply.body.size())},
+      {"Connection", keep_alive_ ? "keep-alive" : "close"},
+  };
+  headers.insert(headers.end(), reply.headers.begin(), reply.headers.end());
+  std::string bytes = ReplyHead(reply.status, absl::Now(), headers);
+  if (!head_only_) bytes += reply.body;
+  co_await Write(std::move(bytes));
+}
+
+net::awaitable<void> Session::WriteError(ApiError error) {
+  HttpReply reply = ErrorReply(error);
+  co_await WriteReply(std::move(reply));
+}
+
+net::awaitable<bool> Session::Write(std::string bytes) {
+  error_code error;
+  stream_.expires_after(Chrono(context_.options.write_timeout));
+  co_await net::async_write(stream_, net::buffer(bytes), Into(error));
+  if (error) gone_ = true;
+  if (gone_) keep_alive_ = false;
+  co_return !gone_;
+}
+
+// Closing with bytes unread makes the kernel send a reset, which may overtake the reply; so the rest is read for a
+// while.
+net::awaitable<void> Session::CloseGently() {
+  error_code error;
+  stream_.socket().shutdown(net::ip::tcp::socket::shutdown_send, error);
+  stream_.expires_after(kLinger);
+  std::vector<char> part(kReadBytes);
+  for (int64_t total = 0; !error && !gone_ && total < kLingerBytesMax;) {
+    total += static_cast<int64_t>(co_await stream_.async_read_some(net::buffer(part), Into(error)));
+  }
+  stream_.socket().close(error);
+}
+
+void Session::StartWatch() {
+  watching_ = watch_runs_ = true;
+  stream_.expires_never();
+  net::co_spawn(
+      io_, [self = shared_from_this()] { return self->Watch(); }, net::detached);
+}
+
+net::awaitable<void> Session::Watch() {
+  error_code error;
+  while (watching_ && !error && buffer_.size() < kPipelinedBytesMax) {
+    const size_t count = co_await stream_.async_read_some(buffer_.prepare(kReadBytes), Into(error));
+    buffer_.commit(count);
+  }
+  // A half-closed connection looks the same as one that left; nobody who waits for an answer closes their side.
+  if (error && watching_) gone_ = true;
+  watch_runs_ = false;
+  signal_.Set();
+}
+
+net::awaitable<void> Session::StopWatch() {
+  watching_ = false;
+  if (watch_runs_) stream_.cancel();
+  while (watch_runs_) co_await signal_.Wait(std::chrono::steady_clock::time_point::max());
+}
+
+}  // namespace barn

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <utility>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "coordinator/http/answer.h"
+#include "coordinator/http/api.h"
+#include "coordinator/http/generation.h"
+#include "coordinator/http/http_metrics.h"
+#include "coordinator/http/http_options.h"
+#include "coordinator/http/signal.h"
+#include "coordinator/scheduler/engine.h"
+
+namespace barn {
+
+// What all sessions of a server share. Everything outlives them.
+struct SessionContext {
+  const HttpOptions& options;
+  const Api& api;
+  Engine& engine;
+  HttpMetrics& metrics;
+  boost::asio::thread_pool& parse_pool;  // Parses and tokenizes long bodies, so that streams do not stutter.
+};
+
+// One connection: reads requests one after another and answers them. All calls on the thread of its io_context.
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  Session(boost::asio::ip::tcp::socket socket, boost::asio::io_context& io, const SessionContext& context);
+  ~Session();
+
+  // Ends when the connection does.
+  boost::asio::awaitable<void> Run();
+
+  // Lets the current answer finish, then closes.
+  void StopSoon();
+  // Closes now; a running generation is cancelled.
+  void Abort();
+
+ private:
+  // The next request, or nothing when the connection shall close. Writes the reply to a request that cannot be read.
+  boost::asio::awaitable<std::optional<HttpRequest>> Read();
+  boost::asio::awaitable<std::optional<std::string>> ReadBody(RequestParser& parser);
+  boost::asio::awaitable<void> RefuseUnreadable(boost::system::error_code error);
+  boost::asio::awaitable<void> Respond(HttpRequest request);
+  boost::asio::awaitable<void> Generate(GenerationJob job);
+  boost::asio::awaitable<void> Stream(Answer& answer, Generation& generation);
+  std::string StreamHead();
+  boost::asio::awaitable<void> AnswerWhole(Answer& answer, Generation& generation);
+  boost::asio::awaitable<void> WriteReply(HttpReply reply);
+  boost::asio::awaitable<void> WriteError(ApiError error);
+  boost::asio::awaitable<bool> Write(std::string bytes);
+  boost::asio::awaitable<void> CloseGently();
+
+  // Feeds what has come from the engine to the answer; returns the bytes to send.
+  std::string Drain(Answer& answer, Generation& generation);
+
+  // While an answer is made, something must read, or a client that leaves goes unnoticed. Pipelined bytes are kept.
+  boost::asio::awaitable<void> Watch();
+  void ReleaseBody();
+  void StartWatch();
+  boost::asio::awaitable<void> StopWatch();
+
+  const SessionContext& context_;
+  boost::asio::io_context& io_;
+  boost::beast::tcp_stream stream_;
+  boost::beast::flat_buffer buffer_;  // Read but not parsed yet.
+  Signal signal_;
+  std::string route_;       // Label of the current request for the metrics.
+  bool head_only_ = false;  // Of the current request: its reply has no body.
+  bool http_1_0_ = false;   // Of the current request: no chunks.
+  bool keep_alive_ = true;
+  int64_t body_leased_ = 0;  // Bytes of this session in metrics.body_bytes.
+  bool idle_ = false;        // Waits for the first byte of a request.
+  bool watching_ = false;    // Watch() shall go on.
+  bool watch_runs_ = false;
+  bool gone_ = false;  // The client has left.
+};
+
+}  // namespace barn

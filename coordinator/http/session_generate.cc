@@ -1,0 +1,120 @@
+#include <chrono>
+
+#include <boost/asio/post.hpp>
+
+#include "absl/time/clock.h"
+#include "coordinator/http/reply_head.h"
+#include "coordinator/http/session.h"
+
+// The part of a session that waits for the engine.
+
+namespace barn {
+namespace {
+
+namespace net = boost::asio;
+
+// Adds one to a gauge for its lifetime.
+class Gauge {
+ public:
+  explicit Gauge(std::atomic<int64_t>& value) : value_(value) { ++value_; }
+  ~Gauge() { --value_; }
+  Gauge(const Gauge&) = delete;
+  Gauge& operator=(const Gauge&) = delete;
+
+ private:
+  std::atomic<int64_t>& value_;
+};
+
+}  // namespace
+
+net::awaitable<void> Session::Generate(GenerationJob job) {
+  Generation generation(context_.engine, [executor = io_.get_executor(), weak = weak_from_this()] {
+    net::post(executor, [weak] {
+      if (const std::shared_ptr<Session> self = weak.lock()) self->signal_.Set();
+    });
+  });
+  if (absl::Status status = generation.Start(std::move(job.requests)); !status.ok()) {
+    co_await WriteError(FromStatus(status));
+    co_return;
+  }
+  StartWatch();
+  if (job.answer->streams()) {
+    co_await Stream(*job.answer, generation);
+  } else {
+    co_await AnswerWhole(*job.answer, generation);
+  }
+  if (gone_) ++context_.metrics.clients_gone;
+  if (gone_) keep_alive_ = false;
+  co_await StopWatch();
+}
+
+std::string Session::Drain(Answer& answer, Generation& generation) {
+  std::string bytes;
+  for (const ChoiceUpdate& update : generation.Take()) {
+    bytes += answer.Add(update);
+    if (answer.done(update.choice)) generation.Cancel(update.choice);
+  }
+  return bytes;
+}
+
+net::awaitable<void> Session::AnswerWhole(Answer& answer, Generation& generation) {
+  Drain(answer, generation);
+  while (!answer.done() && !gone_) {
+    co_await signal_.Wait(std::chrono::steady_clock::time_point::max());
+    Drain(answer, generation);
+  }
+  if (gone_) co_return;
+  if (answer.error() != nullptr) {
+    co_await WriteError(*answer.error());
+  } else {
+    HttpReply reply;
+    reply.body = answer.End();
+    co_await WriteReply(std::move(reply));
+  }
+}
+
+net::awaitable<void> Session::Stream(Answer& answer, Generation& generation) {
+  const Gauge open(context_.metrics.streams);
+  const auto silence_max = absl::ToChronoNanoseconds(context_.options.keep_alive_interval);
+  bool started = false;
+  while (!gone_) {
+    std::string bytes = Drain(answer, generation);
+    // An error before the first token is still an ordinary reply with its own status.
+    if (!started && answer.error() != nullptr) {
+      co_await WriteError(*answer.error());
+      co_return;
+    }
+    const bool end = answer.done();
+    if (end) bytes += answer.error() != nullptr ? answer.Failure(*answer.error()) : answer.End();
+    if (!bytes.empty()) {
+      std::string wire = started ? "" : StreamHead();
+      started = true;
+      wire += http_1_0_ ? bytes : Chunk(bytes);
+      if (end && !http_1_0_) wire += "0\r\n\r\n";
+      if (!co_await Write(std::move(wire)) || end) co_return;
+    }
+    const auto until = std::chrono::steady_clock::now() + silence_max;
+    co_await signal_.Wait(until);
+    if (!gone_ && std::chrono::steady_clock::now() >= until) {
+      std::string wire = started ? "" : StreamHead();
+      started = true;
+      wire += http_1_0_ ? answer.KeepAlive() : Chunk(answer.KeepAlive());
+      co_await Write(std::move(wire));
+    }
+  }
+}
+
+std::string Session::StreamHead() {
+  context_.metrics.CountRequest(route_, 200);
+  if (http_1_0_) keep_alive_ = false;
+  std::vector<std::pair<std::string, std::string>> headers = {
+      {"Content-Type", "text/event-stream"},
+      {"Cache-Control", "no-cache"},
+      {"X-Accel-Buffering", "no"},  // Or nginx collects the events.
+      {"Connection", keep_alive_ ? "keep-alive" : "close"},
+  };
+  if (!http_1_0_) headers.emplace_back("Transfer-Encoding", "chunked");
+  return ReplyHead(200, absl::Now(), headers);
+}
+
+}  // namespace barn

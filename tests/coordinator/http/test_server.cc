@@ -1,0 +1,59 @@
+#include "tests/coordinator/http/test_server.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "sharding/gguf.h"
+
+namespace barn {
+namespace {
+
+// Without its vocabulary no test of this folder can run.
+template <class T>
+T Must(absl::StatusOr<T> value) {
+  if (value.ok()) return *std::move(value);
+  std::fprintf(stderr, "%s\n", std::string(value.status().message()).c_str());
+  std::exit(1);
+}
+
+std::unique_ptr<Tokenizer> LoadTokenizer() {
+  const auto model = Must(GgufModel::Open(BARN_SOURCE_DIR "/../shared/oracles/tokenizers/ggml-vocab-llama-spm.gguf"));
+  return Must(Tokenizer::Create(Must(ReadVocabulary(model->metadata()))));
+}
+
+HttpOptions OnAnyPort(HttpOptions options) {
+  options.port = 0;
+  return options;
+}
+
+}  // namespace
+
+const Tokenizer& TestTokenizer() {
+  static const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer();
+  return *tokenizer;
+}
+
+std::vector<int32_t> Ids(const std::string& text) { return Must(TestTokenizer().Encode(text, {.add_special = false})); }
+
+TestServer::TestServer(FakeEngine::Options engine_options, HttpOptions http_options)
+    : engine(std::move(engine_options)),
+      server(Must(HttpServer::Create(OnAnyPort(std::move(http_options)),
+                                     {.id = kTestModel,
+                                      .aliases = {"other-name"},
+                                      .created = 1700000000,
+                                      .tokenizer = TestTokenizer(),
+                                      .context_tokens = 256},
+                                     engine))) {}
+
+bool Eventually(const std::function<bool()>& condition) {
+  const absl::Time end = absl::Now() + absl::Seconds(10);
+  while (!condition()) {
+    if (absl::Now() > end) return false;
+    absl::SleepFor(absl::Milliseconds(2));
+  }
+  return true;
+}
+
+}  // namespace barn

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "coordinator/http/server.h"
+#include "tests/coordinator/http/fake_engine.h"
+#include "tests/coordinator/http/http_client.h"
+
+namespace barn {
+
+inline constexpr char kTestModel[] = "fake-model";
+
+// The vocabulary of Llama 2 (32000 ids, SPM), shared by all tests of a process.
+const Tokenizer& TestTokenizer();
+
+// The ids of a text without the begin token.
+std::vector<int32_t> Ids(const std::string& text);
+
+// A server on a free port with a fake engine behind it.
+struct TestServer {
+  explicit TestServer(FakeEngine::Options engine_options = {}, HttpOptions http_options = {});
+
+  FakeEngine engine;
+  std::unique_ptr<HttpServer> server;
+
+  uint16_t port() const { return server->port(); }
+  HttpClient Client() const { return HttpClient(port()); }
+};
+
+// Waits up to 10 s for the condition.
+bool Eventually(const std::function<bool()>& condition);
+
+}  // namespace barn
