@@ -96,7 +96,9 @@ class PushStream : public grpc::ClientWriteReactor<proto::ActivationFrame> {
 class GrpcHopSender : public HopSender {
  public:
   explicit GrpcHopSender(GrpcHopOptions options)
-      : options_(std::move(options)), channel_(DialLink(options_.address)), stub_(proto::Exchange::NewStub(channel_)) {
+      : options_(std::move(options)),
+        channel_(DialLink(options_.address, kExchangeKeepaliveMs)),
+        stub_(proto::Exchange::NewStub(channel_)) {
     channel_->GetState(/*try_to_connect=*/true);
   }
 

@@ -1,0 +1,136 @@
+#include <exception>
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "proto/base/status.h"
+#include "worker/exchange/grpc_hop.h"
+#include "worker/service/worker.h"
+
+namespace barn {
+
+proto::WorkerMessage FailureMessage(int64_t epoch, int64_t step_id, const absl::Status& status) {
+  proto::WorkerMessage message;
+  proto::StepFailure& failure = *message.mutable_step_failure();
+  failure.set_epoch(epoch);
+  failure.set_step_id(step_id);
+  failure.set_code(static_cast<int32_t>(status.code()));
+  failure.set_error(std::string(status.message()));
+  return message;
+}
+
+namespace {
+
+// What `work` returns, or a status for what it throws: no size that a message or a file asks for may end the process.
+template <class Work>
+auto Guarded(Work work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("out of memory");
+  } catch (const std::exception& error) {
+    return absl::InternalError(error.what());
+  }
+}
+
+}  // namespace
+
+void Worker::Compute() {
+  while (std::optional<WorkerCommand> command = commands_.Pop()) {
+    if (command->message.has_step()) {
+      HandleStep(*command);
+    } else if (command->message.has_load()) {
+      HandleLoad(*command);
+    } else {
+      stage_.reset();
+      loader_->Unload();
+    }
+  }
+}
+
+absl::Status Worker::Load(const proto::LoadRequest& request, const WorkerCommand& command, proto::LoadResult& result) {
+  const bool is_last = request.stage() == request.stages() - 1;
+  if (request.epoch() < 1) {
+    return absl::InvalidArgumentError(absl::StrFormat("load: epoch %d", request.epoch()));
+  }
+  if (request.stages() > 1 && request.exchange_token().empty()) {
+    return absl::InvalidArgumentError("load: several stages and no exchange token");
+  }
+  const auto on_progress = [&](const FetchProgress& progress) {
+    proto::WorkerMessage message;
+    proto::LoadProgress& out = *message.mutable_load_progress();
+    out.set_epoch(request.epoch());
+    out.set_bytes_done(progress.bytes_done);
+    out.set_bytes_total(progress.bytes_total);
+    out.set_bytes_per_second(progress.bytes_per_second);
+    command.reply_to->Send(std::move(message));
+  };
+  BARN_ASSIGN_OR_RETURN(const SliceLoader::Loaded loaded, loader_->Load(request, command.stop, on_progress));
+  result.set_bytes_moved(loaded.bytes_moved);
+  result.set_expert_bytes_per_token(loaded.expert_bytes_per_token);
+
+  StageOptions stage;
+  stage.epoch = request.epoch();
+  stage.slice = loaded.slice;
+  stage.device = device_.get();
+  stage.limits = {.step_tokens_max = request.step_tokens_max(),
+                  .vocabulary = loaded.slice->vocabulary(),
+                  .context_tokens = loaded.slice->context_tokens(),
+                  .is_last = is_last};
+  stage.kv = {.kv_blocks = request.kv_blocks(), .kv_block_tokens = request.kv_block_tokens()};
+  stage.frame_wait = options_.frame_wait;
+  if (request.stage() > 0) {
+    stage.receiver = &frames_;
+  }
+  if (!is_last) {
+    BARN_ASSIGN_OR_RETURN(stage.sender, CreateGrpcHopSender({.address = request.next_exchange_address(),
+                                                             .token = request.exchange_token()}));
+  }
+  if (request.stages() > 1) {
+    const HopEpoch epoch{
+        .epoch = request.epoch(), .rows_max = request.step_tokens_max(), .width = loaded.slice->width()};
+    BARN_RETURN_IF_ERROR(exchange_->BeginEpoch(epoch, request.exchange_token()));
+  }
+  stage_ = std::make_unique<Stage>(std::move(stage));
+  return absl::OkStatus();
+}
+
+void Worker::HandleLoad(const WorkerCommand& command) {
+  const proto::LoadRequest& request = command.message.load();
+  stage_.reset();
+  proto::WorkerMessage message;
+  proto::LoadResult& result = *message.mutable_load_result();
+  result.set_epoch(request.epoch());
+  const absl::Status status = Guarded([&] { return Load(request, command, result); });
+  // A later message has overtaken this one: its frames and its epoch count.
+  if (command.stop.stop_requested()) {
+    stage_.reset();
+    frames_.BeginEpoch({});
+    return;
+  }
+  result.set_code(static_cast<int32_t>(status.code()));
+  result.set_error(std::string(status.message()));
+  epoch_ = status.ok() ? request.epoch() : 0;
+  command.reply_to->Send(std::move(message));
+}
+
+void Worker::HandleStep(const WorkerCommand& command) {
+  const proto::StepRequest& request = command.message.step();
+  absl::StatusOr<proto::StepResult> result = absl::FailedPreconditionError("");
+  if (stage_ == nullptr || stage_->epoch() != request.epoch()) {
+    result = absl::FailedPreconditionError(absl::StrFormat("step %d of epoch %d, this worker runs epoch %d",
+                                                           request.step_id(), request.epoch(),
+                                                           stage_ == nullptr ? 0 : stage_->epoch()));
+  } else {
+    result = Guarded([&] { return stage_->Run(request); });
+  }
+  if (!result.ok()) {
+    command.reply_to->Send(FailureMessage(request.epoch(), request.step_id(), result.status()));
+    return;
+  }
+  proto::WorkerMessage message;
+  *message.mutable_step_result() = *std::move(result);
+  command.reply_to->Send(std::move(message));
+}
+
+}  // namespace barn

@@ -1,0 +1,188 @@
+#include "worker/service/slice_loader.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "proto/base/status.h"
+#include "sharding/catalogue.h"
+#include "sharding/plan.h"
+
+namespace barn {
+namespace {
+
+constexpr int kPartsMax = 4096;
+constexpr int64_t kKvBlocksMax = int64_t{1} << 24;
+constexpr int64_t kKvBlockTokensMax = 4096;
+constexpr int64_t kStepTokensMax = 1 << 16;
+
+absl::Status CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {
+  if (value < low || value > high) {
+    return absl::InvalidArgumentError(absl::StrFormat("load: %s is %d, allowed are %d to %d", name, value, low, high));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRequest(const proto::LoadRequest& request) {
+  BARN_RETURN_IF_ERROR(CheckRange("number of parts", request.parts_size(), 1, kPartsMax));
+  BARN_RETURN_IF_ERROR(CheckRange("stages", request.stages(), 1, 1 << 16));
+  BARN_RETURN_IF_ERROR(CheckRange("stage", request.stage(), 0, request.stages() - 1));
+  BARN_RETURN_IF_ERROR(CheckRange("kv_blocks", request.kv_blocks(), 1, kKvBlocksMax));
+  BARN_RETURN_IF_ERROR(CheckRange("kv_block_tokens", request.kv_block_tokens(), 1, kKvBlockTokensMax));
+  BARN_RETURN_IF_ERROR(CheckRange("step_tokens_max", request.step_tokens_max(), 1, kStepTokensMax));
+  BARN_RETURN_IF_ERROR(CheckRange("context_tokens", request.context_tokens(), 0, INT32_MAX));
+  if (!request.kv_type().empty() && request.kv_type() != "f16" && request.kv_type() != "f32") {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("load: kv_type \"%s\" is neither f16 nor f32", request.kv_type()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLayers(const proto::LoadRequest& request, const ModelConfig& config) {
+  const int64_t first = request.first_layer(), last = request.last_layer();
+  const bool is_first = request.stage() == 0, is_last = request.stage() == request.stages() - 1;
+  if (first < 0 || last > config.layers || first >= last || is_first != (first == 0) ||
+      is_last != (last == config.layers)) {
+    return absl::InvalidArgumentError(absl::StrFormat("load: layers %d to %d of %d as stage %d of %d", first, last,
+                                                      config.layers, request.stage() + 1, request.stages()));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<GgufModel>> OpenParts(const proto::LoadRequest& request) {
+  std::vector<std::shared_ptr<const Store>> parts;
+  for (const std::string& reference : request.parts()) {
+    BARN_ASSIGN_OR_RETURN(std::unique_ptr<Store> store, OpenStore(reference));
+    parts.push_back(std::move(store));
+  }
+  return GgufModel::Read(std::move(parts));
+}
+
+std::string WeightsKey(const proto::LoadRequest& request, const GgufModel& model) {
+  std::string key = absl::StrFormat("%d-%d of stage %d/%d", request.first_layer(), request.last_layer(),
+                                    request.stage() == 0, request.stage() == request.stages() - 1);
+  for (const std::shared_ptr<const Store>& part : model.parts()) {
+    absl::StrAppend(&key, "\n", part->Identity());
+  }
+  return key;
+}
+
+std::string SliceKey(const proto::LoadRequest& request) {
+  return absl::StrFormat("%d x %d %s, %d rows, context %d", request.kv_blocks(), request.kv_block_tokens(),
+                         request.kv_type(), request.step_tokens_max(), request.context_tokens());
+}
+
+// Catalogue entries of this worker's layers, embedding and head.
+std::vector<const CatalogueEntry*> EntriesOf(const proto::LoadRequest& request, const Catalogue& catalogue) {
+  ShardPlan plan;
+  plan.stages.resize(request.stages());
+  // Stages other than ours hold nothing; only their number tells which stage is the last.
+  plan.stages[request.stage()].first_layer = request.first_layer();
+  plan.stages[request.stage()].last_layer = request.last_layer();
+  return TensorsOfStage(catalogue, plan, request.stage());
+}
+
+// KV bytes of the requested layers; kv_blocks and kv_block_tokens are bounded, so only the sum may exceed an int64.
+double KvBytes(const proto::LoadRequest& request, const ModelConfig& config) {
+  double elements = 0;
+  for (int64_t layer = request.first_layer(); layer < request.last_layer(); ++layer) {
+    elements += static_cast<double>(config.kv[layer].elements_per_token());
+  }
+  return elements * static_cast<double>(request.kv_blocks() * request.kv_block_tokens()) *
+         (request.kv_type() == "f32" ? 4 : 2);
+}
+
+absl::Status CheckMemory(const proto::LoadRequest& request, const ModelConfig& config,
+                         std::span<const CatalogueEntry* const> entries, int64_t memory_bytes) {
+  int64_t weights_bytes = 0;
+  for (const CatalogueEntry* entry : entries) {
+    weights_bytes += entry->tensor.size_bytes;
+  }
+  const double kv_bytes = KvBytes(request, config);
+  if (static_cast<double>(weights_bytes) + kv_bytes > static_cast<double>(memory_bytes)) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("layers %d to %d need %d bytes of weights and %.0f of KV cache, this worker offers %d",
+                        request.first_layer(), request.last_layer(), weights_bytes, kv_bytes, memory_bytes));
+  }
+  return absl::OkStatus();
+}
+
+int64_t ExpertBytesPerToken(std::span<const CatalogueEntry* const> entries, const ModelConfig& config) {
+  int64_t bytes = 0;
+  for (const CatalogueEntry* entry : entries) {
+    bytes += entry->expert_bytes * (entry->experts > 0 ? config.experts_used : 0);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<Cache*> SliceLoader::CacheFor(const GgufModel& model) {
+  for (const std::shared_ptr<const Store>& part : model.parts()) {
+    if (absl::IsUnimplemented(part->Map(0, 1).status()) && cache_ == nullptr) {
+      BARN_ASSIGN_OR_RETURN(
+          cache_, Cache::Open({.directory = options_.cache_directory, .bytes_max = options_.cache_bytes_max}));
+    }
+  }
+  return cache_.get();
+}
+
+void SliceLoader::Unload() {
+  kept_.slice.reset();  // Before the weights that it borrows.
+  kept_ = {};
+}
+
+absl::Status SliceLoader::LoadWeights(std::unique_ptr<GgufModel> model, std::span<const CatalogueEntry* const> entries,
+                                      std::string key, const FetchOptions& fetch) {
+  Unload();  // First: old and new may not fit together.
+  std::vector<GgufTensor> tensors;
+  for (const CatalogueEntry* entry : entries) {
+    tensors.push_back(entry->tensor);
+  }
+  BARN_ASSIGN_OR_RETURN(Cache* const cache, CacheFor(*model));
+  BARN_ASSIGN_OR_RETURN(kept_.weights, FetchedWeights::Create(model->parts(), tensors, cache, fetch));
+  kept_.model = std::move(model);
+  kept_.weights_key = std::move(key);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& request, std::stop_token stop,
+                                                      const std::function<void(const FetchProgress&)>& on_progress) {
+  BARN_RETURN_IF_ERROR(CheckRequest(request));
+  BARN_ASSIGN_OR_RETURN(std::unique_ptr<GgufModel> model, OpenParts(request));
+  BARN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(*model));
+  BARN_RETURN_IF_ERROR(CheckLayers(request, config));
+  BARN_ASSIGN_OR_RETURN(const Catalogue catalogue, BuildCatalogue(*model));
+  const std::vector<const CatalogueEntry*> entries = EntriesOf(request, catalogue);
+  BARN_RETURN_IF_ERROR(CheckMemory(request, config, entries, options_.memory_bytes));
+
+  Loaded loaded;
+  loaded.expert_bytes_per_token = ExpertBytesPerToken(entries, config);
+  std::string key = WeightsKey(request, *model);
+  if (kept_.weights == nullptr || kept_.weights_key != key) {
+    const FetchOptions fetch{.streams = options_.fetch_streams, .on_progress = on_progress, .stop = stop};
+    BARN_RETURN_IF_ERROR(LoadWeights(std::move(model), entries, std::move(key), fetch));
+    loaded.bytes_moved = kept_.weights->bytes_moved();
+  }
+  if (kept_.slice == nullptr || kept_.slice_key != SliceKey(request)) {
+    kept_.slice.reset();
+    BARN_ASSIGN_OR_RETURN(kept_.slice,
+                          Slice::Create({.model = kept_.model.get(),
+                                         .weights = kept_.weights.get(),
+                                         .device = options_.device,
+                                         .first_layer = request.first_layer(),
+                                         .last_layer = request.last_layer(),
+                                         .is_first = request.stage() == 0,
+                                         .is_last = request.stage() == request.stages() - 1,
+                                         .kv_blocks = request.kv_blocks(),
+                                         .kv_block_tokens = request.kv_block_tokens(),
+                                         .kv_type = request.kv_type() == "f32" ? KvType::kF32 : KvType::kF16,
+                                         .step_tokens_max = request.step_tokens_max(),
+                                         .context_tokens = request.context_tokens()}));
+    kept_.slice_key = SliceKey(request);
+  }
+  loaded.slice = kept_.slice;
+  return loaded;
+}
+
+}  // namespace barn

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/device.h"
+#include "proto/cluster.pb.h"
+#include "sharding/catalogue.h"
+#include "sharding/gguf.h"
+#include "sharding/model_config.h"
+#include "sharding/store/cache.h"
+#include "worker/memory/fetched_weights.h"
+#include "worker/model/slice.h"
+
+namespace barn {
+
+struct SliceLoaderOptions {
+  Device* device = nullptr;     // Outlives the loader.
+  std::string cache_directory;  // For remote models; made at the first one.
+  int64_t cache_bytes_max = 0;  // CacheOptions::bytes_max
+  int64_t memory_bytes = 0;     // For weights, KV and scratch.
+  int fetch_streams = 4;
+};
+
+// Turns load requests into slices and keeps the latest: a request for the same tensors reads nothing again, and one
+// that asks for the same KV cache too gets the same slice. One thread at a time.
+class SliceLoader {
+ public:
+  explicit SliceLoader(SliceLoaderOptions options) : options_(std::move(options)) {}
+
+  struct Loaded {
+    std::shared_ptr<Slice> slice;  // Must not outlive the loader's next Load or Unload.
+    int64_t bytes_moved = 0;
+    int64_t expert_bytes_per_token = 0;
+  };
+  // Opens headers, checks the request against them, brings the tensors, makes the slice. InvalidArgument: the request
+  // does not fit the model. ResourceExhausted: it does not fit this worker's memory. Cancelled: stop. The caller holds
+  // no slice of an earlier load.
+  absl::StatusOr<Loaded> Load(const proto::LoadRequest& request, std::stop_token stop,
+                              const std::function<void(const FetchProgress&)>& on_progress);
+  void Unload();
+
+ private:
+  // What was loaded last. The slice borrows from the weights, the weights from the cache.
+  struct Kept {
+    std::string weights_key;
+    std::unique_ptr<GgufModel> model;
+    std::unique_ptr<FetchedWeights> weights;
+    std::string slice_key;
+    std::shared_ptr<Slice> slice;
+  };
+
+  absl::Status LoadWeights(std::unique_ptr<GgufModel> model, std::span<const CatalogueEntry* const> entries,
+                           std::string key, const FetchOptions& fetch);
+  absl::StatusOr<Cache*> CacheFor(const GgufModel& model);
+
+  const SliceLoaderOptions options_;
+  std::unique_ptr<Cache> cache_;
+  Kept kept_;
+};
+
+}  // namespace barn

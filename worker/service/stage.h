@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "kernels/device.h"
+#include "proto/cluster.pb.h"
+#include "worker/exchange/hop.h"
+#include "worker/model/slice.h"
+#include "worker/service/block_tables.h"
+#include "worker/service/step_plan.h"
+
+namespace barn {
+
+struct StageOptions {
+  int64_t epoch = 0;
+  StepLimits limits;
+  BlockTables::Bounds kv;
+  std::shared_ptr<Slice> slice;
+  const Device* device = nullptr;                // For its counters. Outlives the stage, as does the receiver.
+  HopReceiver* receiver = nullptr;               // Null on the first stage.
+  std::unique_ptr<HopSender> sender;             // Null on the last stage.
+  absl::Duration frame_wait = absl::Minutes(2);  // How long the stage before may take.
+};
+
+// One position in the pipeline of one epoch: runs its slice, step by step. One thread at a time.
+class Stage {
+ public:
+  explicit Stage(StageOptions options) : options_(std::move(options)), tables_(options_.kv) {}
+
+  // Waits for the activations of the stage before, computes, hands on; on the last stage returns what each sequence
+  // asked for. Errors of the request, of the hops, of the slice; a step that is out of order is InvalidArgument.
+  absl::StatusOr<proto::StepResult> Run(const proto::StepRequest& request);
+
+  int64_t epoch() const { return options_.epoch; }
+
+ private:
+  absl::Status Compute(const proto::StepRequest& request, const StepPlan& plan, const StepInput& input,
+                       proto::StepResult& result);
+  absl::Status ComputeLogits(const proto::StepRequest& request, const StepPlan& plan, const StepInput& input,
+                             proto::StepResult& result);
+
+  StageOptions options_;
+  BlockTables tables_;
+  int64_t last_step_ = INT64_MIN;
+  std::vector<float> activations_;  // [step_tokens_max, D], what the next stage gets.
+};
+
+}  // namespace barn

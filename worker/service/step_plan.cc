@@ -1,0 +1,130 @@
+#include "worker/service/step_plan.h"
+
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "proto/base/status.h"
+
+namespace barn {
+namespace {
+
+// Of one step result: a coordinator that asks for more gets an error instead of a worker without memory.
+constexpr int64_t kResultBytesMax = int64_t{128} << 20;
+constexpr int64_t kCandidateBytes = 16;
+
+absl::Status CheckRows(const proto::StepSequence& sequence, const StepLimits& limits) {
+  const int64_t id = sequence.sequence_id();
+  if (sequence.rows() < 1 || sequence.rows() != sequence.tokens_size()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("sequence %d: %d rows with %d tokens", id, sequence.rows(), sequence.tokens_size()));
+  }
+  if (sequence.first_position() < 0 || sequence.first_position() > limits.context_tokens - sequence.rows()) {
+    return absl::InvalidArgumentError(absl::StrFormat("sequence %d: positions %d+%d, the context has %d", id,
+                                                      sequence.first_position(), sequence.rows(),
+                                                      limits.context_tokens));
+  }
+  for (const int32_t token : sequence.tokens()) {
+    if (token < 0 || token >= limits.vocabulary) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("sequence %d: token %d, the vocabulary has %d", id, token, limits.vocabulary));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Checks what the last stage is asked to return and adds its size to *result_bytes.
+absl::Status CheckWishes(const proto::StepSequence& sequence, const StepLimits& limits, int64_t* result_bytes) {
+  const int64_t id = sequence.sequence_id();
+  if (sequence.candidates() < 0 || sequence.candidates() > limits.vocabulary || sequence.target_candidates() < 0 ||
+      sequence.target_candidates() > limits.vocabulary) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("sequence %d: %d candidates and %d beside targets, the vocabulary has %d", id,
+                        sequence.candidates(), sequence.target_candidates(), limits.vocabulary));
+  }
+  if (sequence.targets_size() > sequence.rows()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("sequence %d: %d targets for %d rows", id, sequence.targets_size(), sequence.rows()));
+  }
+  for (const int32_t target : sequence.targets()) {
+    if (target < 0 || target >= limits.vocabulary) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("sequence %d: target %d, the vocabulary has %d", id, target, limits.vocabulary));
+    }
+  }
+  *result_bytes += sequence.want_candidates() ? sequence.candidates() * kCandidateBytes : 0;
+  *result_bytes += sequence.want_full_logits() ? limits.vocabulary * static_cast<int64_t>(sizeof(float)) : 0;
+  *result_bytes += sequence.targets_size() * (sequence.target_candidates() + int64_t{4}) * kCandidateBytes;
+  if (*result_bytes > kResultBytesMax) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("sequence %d: the step asks for more than %d bytes of logits", id, kResultBytesMax));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<LogitChange>> ReadChanges(const proto::StepSequence& sequence, int64_t vocabulary) {
+  std::vector<LogitChange> changes;
+  changes.reserve(sequence.edits_size());
+  for (const proto::LogitEdit& edit : sequence.edits()) {
+    changes.push_back(
+        {.id = edit.id(), .add = edit.add(), .repetition = edit.repetition() == 0 ? 1 : edit.repetition()});
+  }
+  BARN_RETURN_IF_ERROR(CheckChanges(changes, vocabulary));
+  return changes;
+}
+
+std::span<const int32_t> SpanOf(const google::protobuf::RepeatedField<int32_t>& field) {
+  return {field.data(), static_cast<size_t>(field.size())};
+}
+
+void AddLogitRows(const proto::StepSequence& sequence, int index, int64_t first_row, std::vector<LogitRow>& rows) {
+  const bool wants_last = sequence.want_candidates() || sequence.want_full_logits();
+  for (int row = 0; row < sequence.rows(); ++row) {
+    const int target = row - (sequence.rows() - sequence.targets_size());
+    const bool last = wants_last && row == sequence.rows() - 1;
+    if (target >= 0 || last) {
+      rows.push_back({.row = static_cast<int32_t>(first_row + row),
+                      .sequence = index,
+                      .target = target >= 0 ? target : -1,
+                      .last = last});
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepLimits& limits, BlockTables& tables) {
+  StepPlan plan;
+  std::set<int64_t> seen;
+  int64_t result_bytes = 0;
+  for (const proto::StepSequence& sequence : request.sequences()) {
+    BARN_RETURN_IF_ERROR(CheckRows(sequence, limits));
+    if (!seen.insert(sequence.sequence_id()).second) {
+      return absl::InvalidArgumentError(absl::StrFormat("sequence %d is twice in a step", sequence.sequence_id()));
+    }
+    plan.changes.emplace_back();
+    if (limits.is_last) {
+      BARN_RETURN_IF_ERROR(CheckWishes(sequence, limits, &result_bytes));
+      BARN_ASSIGN_OR_RETURN(plan.changes.back(), ReadChanges(sequence, limits.vocabulary));
+      AddLogitRows(sequence, static_cast<int>(seen.size()) - 1, plan.rows, plan.logit_rows);
+    }
+    plan.rows += sequence.rows();
+    if (plan.rows > limits.step_tokens_max) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("a step of %d rows or more, the plan has at most %d", plan.rows, limits.step_tokens_max));
+    }
+  }
+  for (const int64_t id : request.released_sequences()) {
+    tables.Release(id);
+  }
+  for (const proto::StepSequence& sequence : request.sequences()) {
+    BARN_ASSIGN_OR_RETURN(const std::span<const int32_t> blocks,
+                          tables.Update(sequence.sequence_id(), sequence.block_offset(), SpanOf(sequence.new_blocks()),
+                                        sequence.first_position() + sequence.rows()));
+    plan.sequences.push_back(
+        {.first_position = sequence.first_position(), .tokens = SpanOf(sequence.tokens()), .blocks = blocks});
+  }
+  return plan;
+}
+
+}  // namespace barn

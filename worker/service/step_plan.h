@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/cluster.pb.h"
+#include "worker/model/slice.h"
+#include "worker/service/block_tables.h"
+#include "worker/service/logits.h"
+
+namespace barn {
+
+// What a step request is checked against.
+struct StepLimits {
+  int64_t step_tokens_max = 0;
+  int64_t vocabulary = 0;
+  int64_t context_tokens = 0;
+  bool is_last = false;
+};
+
+// One row whose logits the last stage wants.
+struct LogitRow {
+  int32_t row = 0;    // In the step.
+  int sequence = 0;   // Index in the request.
+  int target = -1;    // Index in targets, or -1.
+  bool last = false;  // The sequence's last row, and candidates or full logits are wanted of it.
+};
+
+// A step request after all checks, ready for a slice. Borrows from the request and from the block tables.
+struct StepPlan {
+  std::vector<SequenceStep> sequences;
+  std::vector<std::vector<LogitChange>> changes;  // By sequence.
+  std::vector<LogitRow> logit_rows;               // Empty unless this is the last stage.
+  int64_t rows = 0;
+};
+
+// Applies releases and block table differences and checks everything else first. InvalidArgument or ResourceExhausted,
+// with the sequence and the numbers.
+absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepLimits& limits, BlockTables& tables);
+
+}  // namespace barn

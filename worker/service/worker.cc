@@ -1,0 +1,194 @@
+#include "worker/service/worker.h"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "proto/base/status.h"
+#include "worker/exchange/grpc_hop.h"
+#include "worker/exchange/link.h"
+#include "worker/service/machine.h"
+
+namespace barn {
+namespace {
+
+constexpr absl::Duration kWelcomeWait = absl::Seconds(15);
+constexpr absl::Duration kBackoffFirst = absl::Milliseconds(200);
+constexpr double kMemoryShare = 0.85;  // The rest is for the system's page cache and for our own buffers.
+
+// Answers that dialling again will not change.
+bool IsFinal(const absl::Status& status) {
+  return absl::IsUnauthenticated(status) || absl::IsPermissionDenied(status) || absl::IsFailedPrecondition(status) ||
+         absl::IsInvalidArgument(status);
+}
+
+}  // namespace
+
+// What one connection to the coordinator brought so far. Guarded by Worker::mutex_.
+struct Worker::Session {
+  bool welcomed = false;
+  bool shutdown = false;
+  bool ended = false;
+  absl::Status end;  // When it ended.
+  absl::Duration heartbeat = absl::Seconds(1);
+};
+
+absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
+  std::unique_ptr<Worker> worker(new Worker(std::move(options)));
+  BARN_RETURN_IF_ERROR(worker->Prepare());
+  return worker;
+}
+
+absl::Status Worker::Prepare() {
+  BARN_RETURN_IF_ERROR(CheckLink("dial", options_.join_address, options_.token));
+  const std::string listen = absl::StrCat(options_.listen_host, ":", options_.listen_port);
+  BARN_RETURN_IF_ERROR(CheckLink("listen on", listen, options_.token));
+  if (options_.name.empty()) {
+    options_.name = absl::StrCat(HostName(), "-", getpid());
+  }
+  if (options_.memory_bytes <= 0) {
+    options_.memory_bytes = static_cast<int64_t>(static_cast<double>(AvailableMemoryBytes()) * kMemoryShare);
+  }
+  BARN_ASSIGN_OR_RETURN(device_, CreateCpuDevice({.threads = options_.threads, .pin = options_.pin_threads}));
+  BARN_ASSIGN_OR_RETURN(exchange_, ExchangeServer::Start(listen, frames_));
+  std::string host = options_.advertise_host.empty() ? options_.listen_host : options_.advertise_host;
+  if (host == "0.0.0.0" || host == "[::]") {
+    host = LocalHostTowards(options_.join_address);
+  }
+  exchange_address_ = absl::StrCat(host, ":", exchange_->port());
+  loader_ = std::make_unique<SliceLoader>(
+      SliceLoaderOptions{.device = device_.get(),
+                         .cache_directory = options_.cache_dir.empty() ? DefaultCacheDirectory() : options_.cache_dir,
+                         .cache_bytes_max = options_.cache_bytes_max,
+                         .memory_bytes = options_.memory_bytes});
+  return absl::OkStatus();
+}
+
+Worker::~Worker() {
+  Stop();
+  stage_.reset();
+}
+
+void Worker::Stop() {
+  absl::MutexLock lock(&mutex_);
+  stopping_ = true;
+}
+
+absl::Status Worker::Run() {
+  const std::unique_ptr<proto::Cluster::Stub> stub =
+      proto::Cluster::NewStub(DialLink(options_.join_address, kJoinKeepaliveMs));
+  std::jthread compute([this] { Compute(); });
+  absl::Status status;
+  absl::Duration backoff = kBackoffFirst;
+  while (true) {
+    bool welcomed = false;
+    status = JoinOnce(*stub, &welcomed);
+    if (status.ok() || IsFinal(status)) {
+      break;
+    }
+    backoff = welcomed ? kBackoffFirst : backoff;
+    spdlog::warn("worker {}: {}; dialling {} again in {}", options_.name, std::string(status.message()),
+                 options_.join_address, absl::FormatDuration(backoff));
+    absl::MutexLock lock(&mutex_);
+    if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), backoff)) {
+      status = absl::OkStatus();
+      break;
+    }
+    backoff = std::min(backoff * 2, options_.reconnect_backoff_max);
+  }
+  frames_.Close();
+  commands_.Close();
+  compute.join();
+  return status;
+}
+
+proto::WorkerMessage Worker::HelloMessage() const {
+  proto::WorkerMessage message;
+  proto::Hello& hello = *message.mutable_hello();
+  hello.set_version(options_.version);
+  hello.set_name(options_.name);
+  hello.set_memory_bytes(options_.memory_bytes);
+  hello.set_threads(options_.threads > 0 ? options_.threads : static_cast<int>(std::thread::hardware_concurrency()));
+  hello.set_device(device_->Describe());
+  hello.set_exchange_address(exchange_address_);
+  return message;
+}
+
+proto::WorkerMessage Worker::HeartbeatMessage() const {
+  proto::WorkerMessage message;
+  message.mutable_heartbeat()->set_epoch(epoch_);
+  message.mutable_heartbeat()->set_resident_bytes(ResidentBytes());
+  return message;
+}
+
+void Worker::OnMessage(Session& session, const std::shared_ptr<Outbox>& outbox, proto::CoordinatorMessage message) {
+  if (message.has_welcome()) {
+    absl::MutexLock lock(&mutex_);
+    session.welcomed = true;
+    session.heartbeat = absl::Milliseconds(std::clamp(message.welcome().heartbeat_ms(), 10, 60000));
+  } else if (message.has_shutdown()) {
+    spdlog::info("worker {}: the coordinator says shutdown: {}", options_.name, message.shutdown().reason());
+    absl::MutexLock lock(&mutex_);
+    session.shutdown = true;
+  } else if (message.has_step()) {
+    const int64_t epoch = message.step().epoch(), step = message.step().step_id();
+    if (!commands_.Push(std::move(message), outbox)) {
+      outbox->Send(FailureMessage(
+          epoch, step,
+          absl::ResourceExhaustedError(absl::StrFormat("%d steps wait already", CommandQueue::kStepsMax))));
+    }
+  } else if (message.has_load() || message.has_unload()) {
+    // Whatever waits for activations of an older epoch stops now; frames are welcome again when the load is over.
+    epoch_ = 0;
+    frames_.BeginEpoch({});
+    commands_.Push(std::move(message), outbox);
+  }
+}
+
+// Sends heartbeats until the session ends. OK: this worker shall end. Otherwise why the connection is over.
+absl::Status Worker::Serve(Session& session, Outbox& outbox) {
+  absl::MutexLock lock(&mutex_);
+  const auto over = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return session.ended || session.shutdown || stopping_; };
+  const auto greeted = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return session.welcomed || over(); };
+  if (!mutex_.AwaitWithTimeout(absl::Condition(&greeted), kWelcomeWait)) {
+    return absl::DeadlineExceededError(absl::StrFormat("no welcome within %s", absl::FormatDuration(kWelcomeWait)));
+  }
+  for (absl::Time next = absl::Now(); !mutex_.AwaitWithDeadline(absl::Condition(&over), next);
+       next += session.heartbeat) {
+    mutex_.Unlock();
+    outbox.Send(HeartbeatMessage());
+    mutex_.Lock();
+  }
+  return session.ended && !session.shutdown && !stopping_ ? session.end : absl::OkStatus();
+}
+
+absl::Status Worker::JoinOnce(proto::Cluster::Stub& stub, bool* welcomed) {
+  Session session;
+  const auto outbox = std::make_shared<Outbox>();
+  JoinStream stream([&](proto::CoordinatorMessage message) { OnMessage(session, outbox, std::move(message)); },
+                    [&](absl::Status status) {
+                      absl::MutexLock lock(&mutex_);
+                      session.end = std::move(status);
+                      session.ended = true;
+                    });
+  outbox->Open(stream);
+  stream.Start(stub, options_.token);
+  outbox->Send(HelloMessage());
+  const absl::Status end = Serve(session, *outbox);
+  outbox->Close();
+  // What was asked on this stream is of no use any more; the slice stays, the next stream may ask for the same.
+  commands_.DropSteps();
+  epoch_ = 0;
+  frames_.BeginEpoch({});
+  absl::MutexLock lock(&mutex_);
+  *welcomed = session.welcomed;
+  return end;
+}
+
+}  // namespace barn

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "kernels/device.h"
+#include "worker/exchange/exchange_server.h"
+#include "worker/exchange/frame_queue.h"
+#include "worker/service/command_queue.h"
+#include "worker/service/join_stream.h"
+#include "worker/service/slice_loader.h"
+#include "worker/service/stage.h"
+
+namespace barn {
+
+struct WorkerOptions {
+  std::string join_address;  // host:port of the coordinator's Cluster service.
+  std::string token;         // Metadata "barn-token". May be empty on loopback only.
+  std::string version = "0.1.0";
+  int64_t memory_bytes = 0;  // For weights, KV and scratch. 0: 85 % of the memory that is available now.
+  int threads = 0;           // CpuOptions::threads
+  bool pin_threads = true;
+  std::string cache_dir;                  // Empty: DefaultCacheDirectory().
+  int64_t cache_bytes_max = 0;            // CacheOptions::bytes_max
+  std::string name;                       // Empty: host name and process id.
+  std::string listen_host = "127.0.0.1";  // Where activations of other workers come in.
+  int listen_port = 0;                    // 0: any free port.
+  // What others dial. Empty: listen_host or, when that is 0.0.0.0 or [::], the address from which the coordinator is
+  // reached.
+  std::string advertise_host;
+  absl::Duration frame_wait = absl::Minutes(2);  // How long a step waits for the stage before.
+  absl::Duration reconnect_backoff_max = absl::Seconds(5);
+};
+
+// The message that tells of a step that failed.
+proto::WorkerMessage FailureMessage(int64_t epoch, int64_t step_id, const absl::Status& status);
+
+// What `barn worker` is: joins a coordinator, loads the slice that it names, runs steps. Three kinds of threads: the
+// one in Run holds the connection and sends heartbeats, gRPC's receive, and one computes, so that heartbeats never wait
+// for kernels. Every failure becomes a message to the coordinator.
+class Worker {
+ public:
+  // Starts to listen for activations. InvalidArgument, FailedPrecondition: addresses and token (see CheckLink).
+  // Unavailable: the port is in use.
+  static absl::StatusOr<std::unique_ptr<Worker>> Create(WorkerOptions options);
+  ~Worker();
+
+  // Serves until Stop (OK), until the coordinator says shutdown (OK), or until it refuses this worker for good: wrong
+  // token or version (its error). When the connection breaks, dials again for ever and keeps the slice. Once only.
+  absl::Status Run();
+
+  // Thread-safe; not from a signal handler.
+  void Stop();
+
+  const std::string& exchange_address() const { return exchange_address_; }
+
+ private:
+  struct Session;
+
+  explicit Worker(WorkerOptions options) : options_(std::move(options)) {}
+  absl::Status Prepare();
+  absl::Status JoinOnce(proto::Cluster::Stub& stub, bool* welcomed);
+  absl::Status Serve(Session& session, Outbox& outbox);
+  void OnMessage(Session& session, const std::shared_ptr<Outbox>& outbox, proto::CoordinatorMessage message);
+  proto::WorkerMessage HelloMessage() const;
+  proto::WorkerMessage HeartbeatMessage() const;
+
+  // The compute thread.
+  void Compute();
+  void HandleLoad(const WorkerCommand& command);
+  absl::Status Load(const proto::LoadRequest& request, const WorkerCommand& command, proto::LoadResult& result);
+  void HandleStep(const WorkerCommand& command);
+
+  WorkerOptions options_;
+  std::string exchange_address_;
+  std::unique_ptr<Device> device_;
+  FrameQueue frames_;
+  std::unique_ptr<ExchangeServer> exchange_;
+  CommandQueue commands_;
+  std::atomic<int64_t> epoch_ = 0;  // That runs; 0: none.
+
+  // Only the compute thread.
+  std::unique_ptr<SliceLoader> loader_;
+  std::unique_ptr<Stage> stage_;
+
+  absl::Mutex mutex_;  // Also of the current Session.
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace barn
