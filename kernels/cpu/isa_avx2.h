@@ -11,8 +11,6 @@ namespace barn {
 namespace {
 
 struct Avx2Isa {
-  static constexpr size_t kPanelRows = 8;
-
   using Bytes = __m256i;
   using Ints = __m256i;
   using Floats = __m256;

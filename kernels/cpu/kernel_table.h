@@ -70,7 +70,7 @@ struct KernelTable {
 };
 
 // Room for the widest panel: 16 rows of codes, and per block and row four words of scales.
-constexpr size_t Int8ScratchBytes(size_t blocks) { return blocks * 16 * (32 + 4 * sizeof(float)); }
+constexpr size_t Int8ScratchBytes(size_t blocks) { return (blocks + 7) / 8 * 8 * 16 * (32 + 4 * sizeof(float)); }
 
 // Every set gives the same bits: the order of float operations is part of the driver, not of the instruction set.
 const KernelTable& ScalarKernels();

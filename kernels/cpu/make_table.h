@@ -1,16 +1,11 @@
 #pragma once
 
 #include "kernels/cpu/float_driver.h"
-#include "kernels/cpu/int8_driver.h"
+#include "kernels/cpu/int8_panel.h"
 #include "kernels/cpu/kernel_table.h"
 
 namespace barn {
 namespace {
-
-template <class Isa, class Format>
-void Int8Product(const Int8Args& a) {
-  RowsProduct<Isa, Format>(a, 0);
-}
 
 template <class Isa, class... Formats>
 KernelTable TableOf() {

@@ -1,0 +1,10 @@
+#pragma once
+
+#include "kernels/cpu/kernel_table.h"
+
+namespace barn {
+
+// The AVX-512 kernels compiled through SIMDe for a machine with AVX2: the same source, slower.
+const KernelTable& EmulatedAvx512Kernels();
+
+}  // namespace barn

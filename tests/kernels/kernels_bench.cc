@@ -1,0 +1,89 @@
+#include <benchmark/benchmark.h>
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+#include "tests/kernels/random_weights.h"
+
+// Weight bytes and products per second of each format, on the instruction set and the threads of the environment:
+// BARN_CPU_ISA, BARN_ACTIVATIONS, BARN_BENCH_THREADS. The weights (64 MiB) do not fit the caches.
+
+namespace barn {
+namespace {
+
+constexpr int64_t kCols = 2048;
+
+std::unique_ptr<Device> MakeDevice() {
+  const char* threads = std::getenv("BARN_BENCH_THREADS");
+  return CreateCpuDevice({.threads = threads == nullptr ? 0 : std::atoi(threads)}).value();
+}
+
+void BM_MatMul(benchmark::State& state, DType dtype) {
+  const int64_t tokens = state.range(0);
+  const std::unique_ptr<Device> device = MakeDevice();
+  const int64_t rows = (tokens == 1 ? 64 << 20 : 4 << 20) / RowBytes(dtype, kCols) / 16 * 16;
+  const std::vector<std::byte> bytes = RandomWeights(dtype, rows, kCols, 1);
+  const auto weight = device->Upload(dtype, {.rows = rows, .cols = kCols}, bytes).value();
+  std::vector<float> x = RandomActivations(tokens * kCols, 2);
+  std::vector<float> out(static_cast<size_t>(tokens * rows));
+  const Projection projection = {weight.get(), nullptr, {out.data(), tokens, rows, rows}};
+  for (auto _ : state) device->MatMul({&projection, 1}, {x.data(), tokens, kCols, kCols});
+  state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(bytes.size()));
+  state.counters["products"] =
+      benchmark::Counter(static_cast<double>(tokens * rows * kCols), benchmark::Counter::kIsIterationInvariantRate);
+  state.SetLabel(device->Describe());
+}
+
+// A routed layer with the shapes of Qwen3-30B-A3B; every token draws its own experts.
+void BM_RoutedFfn(benchmark::State& state, DType dtype) {
+  constexpr int64_t kExperts = 128, kUsed = 8, kHidden = 768;
+  const int64_t tokens = state.range(0);
+  const std::unique_ptr<Device> device = MakeDevice();
+  const std::vector<std::byte> bytes = RandomWeights(dtype, kExperts * kHidden, kCols, 1);
+  const MatrixShape wide = {.count = kExperts, .rows = kHidden, .cols = kCols};
+  const MatrixShape tall = {.count = kExperts, .rows = kCols, .cols = kHidden};
+  const auto gate = device->Upload(dtype, wide, bytes).value();
+  const auto up = device->Upload(dtype, wide, bytes).value();
+  const auto down = device->Upload(dtype, tall, bytes).value();
+  std::vector<float> x = RandomActivations(tokens * kCols, 2), out(x.size());
+  std::vector<int32_t> experts(static_cast<size_t>(tokens * kUsed));
+  const std::vector<float> weights(experts.size(), 0.125f);
+  uint32_t seed = 1;
+  for (auto _ : state) {
+    for (size_t i = 0; i < experts.size(); ++i) {
+      experts[i] = static_cast<int32_t>((i % kUsed) * 16 + (seed = seed * 1664525 + 1013904223) / 65536 % 16);
+    }
+    device->RoutedFfn({.gate = gate.get(), .up = up.get(), .down = down.get()},
+                      {.k = kUsed, .experts = experts, .weights = weights}, {x.data(), tokens, kCols, kCols},
+                      {out.data(), tokens, kCols, kCols});
+  }
+  state.SetBytesProcessed(device->counters().expert_bytes_read);
+  state.counters["tokens"] =
+      benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void Register() {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
+                            DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K,
+                            DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4}) {
+    const std::string name = std::string("MatMul/") + Info(dtype).name;
+    benchmark::RegisterBenchmark(name.c_str(), BM_MatMul, dtype)->Arg(1)->Arg(128)->UseRealTime();
+  }
+  for (const DType dtype : {DType::kQ4_K, DType::kQ2_K}) {
+    const std::string name = std::string("RoutedFfn/") + Info(dtype).name;
+    benchmark::RegisterBenchmark(name.c_str(), BM_RoutedFfn, dtype)->Arg(1)->Arg(512)->UseRealTime();
+  }
+}
+
+}  // namespace
+}  // namespace barn
+
+int main(int argc, char** argv) {
+  barn::Register();
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

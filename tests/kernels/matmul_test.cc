@@ -1,0 +1,272 @@
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/cpu/cpu_device.h"
+#include "kernels/formats/decode.h"
+#include "tests/kernels/emulated_avx512.h"
+#include "tests/kernels/quant_oracle.h"
+#include "tests/kernels/random_weights.h"
+
+namespace barn {
+namespace {
+
+struct NamedKernels {
+  const char* name;
+  const KernelTable& table;
+};
+
+// The instruction sets that this machine can run, and AVX-512 in emulation.
+std::vector<NamedKernels> AllKernels() {
+  std::vector<NamedKernels> all = {{"scalar", ScalarKernels()}};
+  if (IsaSupported(Isa::kAvx2)) {
+    all.push_back({"avx2", Avx2Kernels()});
+    all.push_back({"emulated avx512", EmulatedAvx512Kernels()});
+  }
+  if (IsaSupported(Isa::kAvx512)) all.push_back({"avx512", Avx512Kernels()});
+  return all;
+}
+
+constexpr DType kInt8Types[] = {DType::kQ4_0,   DType::kQ4_1,   DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
+                                DType::kQ2_K,   DType::kQ3_K,   DType::kQ4_K, DType::kQ5_K, DType::kQ6_K,
+                                DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4};
+
+// A weight of random bytes (at an odd address, as in a mapped file) and random activations.
+struct Problem {
+  Problem(DType dtype, int64_t rows, int64_t cols, int64_t tokens, uint32_t seed)
+      : dtype(dtype), rows(rows), cols(cols), tokens(tokens), x(RandomActivations(tokens * cols, seed + 1)) {
+    weights.resize(1);
+    const std::vector<std::byte> random = RandomWeights(dtype, rows, cols, seed);
+    weights.insert(weights.end(), random.begin(), random.end());
+    bias = RandomActivations(rows, seed + 2);
+  }
+
+  std::vector<float> Multiply(const KernelTable& kernels, ActivationMode mode,
+                              const std::vector<int32_t>& index) const {
+    const auto matrix =
+        CpuMatrix::Create(dtype, {.rows = rows, .cols = cols}, std::span(weights).subspan(1), kernels, mode);
+    EXPECT_TRUE(matrix.ok()) << matrix.status();
+    QuantizedRows quantized;
+    if ((*matrix)->uses_int8()) {
+      quantized.Resize(tokens, cols);
+      for (int64_t t = 0; t < tokens; ++t) quantized.Quantize(kernels, t, x.data() + t * cols);
+    }
+    const CpuMatrix::Input input = {
+        .x = {.data = const_cast<float*>(x.data()), .rows = tokens, .cols = cols, .stride = cols},
+        .quantized = (*matrix)->uses_int8() ? quantized.view() : QuantizedView{},
+        .index = index.empty() ? nullptr : index.data(),
+        .tokens = index.empty() ? tokens : static_cast<int64_t>(index.size())};
+    std::vector<float> out(static_cast<size_t>(input.tokens * rows), NAN);
+    Scratch scratch;
+    (*matrix)->Multiply(kernels, 0, 0, rows, input, out.data(), rows, bias.data(), scratch);
+    return out;
+  }
+
+  DType dtype;
+  int64_t rows, cols, tokens;
+  std::vector<std::byte> weights;
+  std::vector<float> x;
+  std::vector<float> bias;
+};
+
+// What an int8 product must give: decoded weights times rounded activations, in f64.
+void ExpectInt8Product(const Problem& p, const std::vector<float>& out) {
+  std::vector<float> weight(static_cast<size_t>(p.cols));
+  QuantizedRows quantized;
+  quantized.Resize(p.tokens, p.cols);
+  for (int64_t t = 0; t < p.tokens; ++t) quantized.Quantize(ScalarKernels(), t, p.x.data() + t * p.cols);
+  const QuantizedView x = quantized.view();
+  for (int64_t r = 0; r < p.rows; ++r) {
+    DecodeRow(p.dtype, p.weights.data() + 1 + r * RowBytes(p.dtype, p.cols), weight.data(), p.cols);
+    double largest_weight = 0;
+    for (float w : weight) largest_weight = std::max(largest_weight, std::abs(static_cast<double>(w)));
+    for (int64_t t = 0; t < p.tokens; ++t) {
+      double sum = p.bias[r], magnitude = std::abs(p.bias[r]);
+      for (int64_t k = 0; k < p.cols; ++k) {
+        const double value =
+            static_cast<double>(x.codes[t * 32 * x.padded_blocks + k]) * x.scales[t * x.padded_blocks + k / 32];
+        sum += weight[k] * value;
+        // The code and the min part of a weight are each below three times the largest weight of a random row.
+        magnitude += 3 * largest_weight * std::abs(value);
+      }
+      // Roundings in a row: those of the scales, two per block of a lane, and the fold.
+      const double roundings = 8 + 2 * std::ceil(p.cols / 256.0);
+      ASSERT_NEAR(out[t * p.rows + r], sum, roundings * 0x1p-24 * magnitude) << "row " << r << ", token " << t;
+    }
+  }
+}
+
+TEST(MatMul, Int8ProductsMeetTheDecodedWeightsAndAgreeBitForBit) {
+  for (const DType dtype : kInt8Types) {
+    const int64_t block = Info(dtype).block_elements;
+    for (const int64_t cols : {block, 3 * block, 20 * block}) {
+      for (const int64_t rows : {1, 7, 19, 40}) {
+        for (const int64_t tokens : {1, 2, 3, 5, 9, 13}) {
+          const Problem problem(dtype, rows, cols, tokens, static_cast<uint32_t>(rows * cols + tokens));
+          const std::vector<float> reference = problem.Multiply(ScalarKernels(), ActivationMode::kInt8, {});
+          SCOPED_TRACE(testing::Message() << Info(dtype).name << ", " << rows << " x " << cols << ", " << tokens);
+          ASSERT_NO_FATAL_FAILURE(ExpectInt8Product(problem, reference));
+          for (const NamedKernels& kernels : AllKernels()) {
+            SCOPED_TRACE(kernels.name);
+            const std::vector<float> out = problem.Multiply(kernels.table, ActivationMode::kInt8, {});
+            ASSERT_EQ(std::memcmp(out.data(), reference.data(), out.size() * sizeof(float)), 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(MatMul, ExtremeCodesDoNotOverflow) {
+  for (const DType dtype : kInt8Types) {
+    for (const int fill : {0x00, 0x7f, 0x80, 0xff}) {
+      Problem problem(dtype, 16, 512, 8, 1);
+      // Every byte that is not a half or an exponent becomes the same extreme.
+      const auto block_bytes = static_cast<size_t>(Info(dtype).block_bytes);
+      const size_t scale_begin = dtype == DType::kQ2_K   ? 80
+                                 : dtype == DType::kQ3_K ? 108
+                                 : dtype == DType::kQ6_K ? 208
+                                                         : 0;
+      const bool two = dtype == DType::kQ4_1 || dtype == DType::kQ5_1 || dtype == DType::kQ4_K ||
+                       dtype == DType::kQ5_K || dtype == DType::kQ2_K;
+      const size_t scale_end = scale_begin + (dtype == DType::kMXFP4 ? 1 : two ? 4 : 2);
+      for (size_t i = 1; i < problem.weights.size(); ++i) {
+        const size_t at = (i - 1) % block_bytes;
+        if (at < scale_begin || at >= scale_end) problem.weights[i] = static_cast<std::byte>(fill);
+      }
+      for (size_t i = 0; i < problem.x.size(); ++i) problem.x[i] = i / 512 % 2 == 0 ? 1.0f : i % 3 == 0 ? -1.0f : 1.0f;
+      SCOPED_TRACE(testing::Message() << Info(dtype).name << " filled with " << fill);
+      const std::vector<float> reference = problem.Multiply(ScalarKernels(), ActivationMode::kInt8, {});
+      for (const NamedKernels& kernels : AllKernels()) {
+        SCOPED_TRACE(kernels.name);
+        const std::vector<float> out = problem.Multiply(kernels.table, ActivationMode::kInt8, {});
+        ASSERT_EQ(std::memcmp(out.data(), reference.data(), out.size() * sizeof(float)), 0);
+      }
+    }
+  }
+}
+
+TEST(MatMul, IndexedTokensAreThoseRows) {
+  const std::vector<int32_t> index = {4, 0, 6, 6, 2, 1, 5, 3, 0};
+  for (const DType dtype : {DType::kQ4_K, DType::kQ8_0, DType::kQ6_K, DType::kF16}) {
+    const Problem problem(dtype, 33, 512, 7, 5);
+    for (const NamedKernels& kernels : AllKernels()) {
+      SCOPED_TRACE(kernels.name);
+      const std::vector<float> all = problem.Multiply(kernels.table, ActivationMode::kInt8, {});
+      const std::vector<float> some = problem.Multiply(kernels.table, ActivationMode::kInt8, index);
+      for (size_t i = 0; i < index.size(); ++i) {
+        ASSERT_EQ(std::memcmp(&some[i * 33], &all[index[i] * 33], 33 * sizeof(float)), 0) << i;
+      }
+    }
+  }
+}
+
+TEST(MatMul, FloatProductsMeetF64AndAgreeBitForBit) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_K, DType::kQ5_0, DType::kMXFP4}) {
+    const bool plain = Info(dtype).block_elements == 1;
+    for (const int64_t cols : {plain ? 1 : 256, plain ? 47 : 512, 1024}) {
+      for (const int64_t tokens : {1, 4, 7}) {
+        const Problem p(dtype, 11, cols, tokens, static_cast<uint32_t>(cols));
+        SCOPED_TRACE(testing::Message() << Info(dtype).name << ", " << cols << " columns, " << tokens << " tokens");
+        const std::vector<float> reference = p.Multiply(ScalarKernels(), ActivationMode::kF32, {});
+        std::vector<float> weight(static_cast<size_t>(cols));
+        for (int64_t r = 0; r < p.rows; ++r) {
+          DecodeRow(dtype, p.weights.data() + 1 + r * RowBytes(dtype, cols), weight.data(), cols);
+          for (int64_t t = 0; t < tokens; ++t) {
+            double sum = p.bias[r], magnitude = std::abs(p.bias[r]);
+            for (int64_t k = 0; k < cols; ++k) {
+              const double term = static_cast<double>(weight[k]) * p.x[t * cols + k];
+              sum += term;
+              magnitude += std::abs(term);
+            }
+            ASSERT_NEAR(reference[t * p.rows + r], sum, (std::ceil(cols / 16.0) + 6) * 0x1p-24 * magnitude);
+          }
+        }
+        for (const NamedKernels& kernels : AllKernels()) {
+          SCOPED_TRACE(kernels.name);
+          const std::vector<float> out = p.Multiply(kernels.table, ActivationMode::kF32, {});
+          ASSERT_EQ(std::memcmp(out.data(), reference.data(), out.size() * sizeof(float)), 0);
+        }
+      }
+    }
+  }
+}
+
+TEST(MatMul, NanAndInfinityInActivationsShowInTheResult) {
+  for (const NamedKernels& kernels : AllKernels()) {
+    for (const float bad : {NAN, INFINITY, -INFINITY}) {
+      Problem problem(DType::kQ4_K, 9, 256, 1, 3);
+      problem.x[70] = bad;
+      for (const float y : problem.Multiply(kernels.table, ActivationMode::kInt8, {})) {
+        EXPECT_FALSE(std::isfinite(y)) << kernels.name << ", " << bad;
+      }
+    }
+  }
+}
+
+// The matvec values of oracles/quant within its README's limits, through the device, for every type and both modes.
+TEST(MatMul, OracleMatVec) {
+  const QuantOracle oracle;
+  std::vector<float> x = oracle.Floats("x");
+  x.resize(512);
+  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+    if (!IsaSupported(isa)) continue;
+    for (const ActivationMode mode : {ActivationMode::kInt8, ActivationMode::kF32}) {
+      CpuDevice device({.threads = 2, .pin = false}, mode, isa);
+      for (const auto& [name, facts] : oracle.types().items()) {
+        SCOPED_TRACE(testing::Message() << name << ", " << device.Describe());
+        const DType dtype = FindDType(facts.at("ggml_type"))->dtype;
+        const auto bytes = oracle.tensors().at(name).bytes.first(static_cast<size_t>(8 * RowBytes(dtype, 512)));
+        const auto matrix = device.Upload(dtype, {.rows = 8, .cols = 512}, bytes);
+        ASSERT_TRUE(matrix.ok()) << matrix.status();
+        float out[8];
+        const Projection projection = {.weight = matrix->get(), .bias = nullptr, .out = {out, 1, 8, 8}};
+        device.MatMul({&projection, 1}, {x.data(), 1, 512, 512});
+        const std::vector<float> weights = oracle.Floats(name + ".dequant");
+        const double limit = mode == ActivationMode::kInt8 ? 0.01 : 1e-5;
+        for (int r = 0; r < 8; ++r) {
+          double magnitude = 0;
+          for (int c = 0; c < 512; ++c) magnitude += std::abs(static_cast<double>(weights[r * 512 + c]) * x[c]);
+          EXPECT_NEAR(out[r], facts.at("matvec").at(r).get<double>(), limit * magnitude) << "row " << r;
+        }
+      }
+    }
+  }
+}
+
+TEST(MatMul, UploadRefusesBytesThatAreNotTheShape) {
+  CpuDevice device({.threads = 1}, ActivationMode::kInt8, Isa::kScalar);
+  const std::vector<std::byte> bytes(144 * 4);
+  EXPECT_TRUE(device.Upload(DType::kQ4_K, {.rows = 4, .cols = 256}, bytes).ok());
+  for (const MatrixShape shape : {MatrixShape{1, 3, 256}, MatrixShape{1, 4, 255}, MatrixShape{0, 4, 256},
+                                  MatrixShape{-1, -4, 256}, MatrixShape{1ll << 40, 1ll << 40, 256}}) {
+    EXPECT_EQ(device.Upload(DType::kQ4_K, shape, bytes).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
+TEST(CreateCpuDevice, EnvironmentChoosesAndUnknownWordsAreRefused) {
+  setenv("BARN_CPU_ISA", "scalar", 1);
+  setenv("BARN_ACTIVATIONS", "f32", 1);
+  const auto device = CreateCpuDevice({.threads = 3});
+  ASSERT_TRUE(device.ok()) << device.status();
+  EXPECT_EQ((*device)->Describe(), "cpu scalar, 3 threads, f32 activations");
+  setenv("BARN_CPU_ISA", "mmx", 1);
+  EXPECT_EQ(CreateCpuDevice({}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(CreateCpuDevice({}).status().message().find("mmx"), std::string::npos);
+  if (!IsaSupported(Isa::kAvx512)) {
+    setenv("BARN_CPU_ISA", "avx512", 1);
+    EXPECT_EQ(CreateCpuDevice({}).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+  unsetenv("BARN_CPU_ISA");
+  setenv("BARN_ACTIVATIONS", "int4", 1);
+  EXPECT_NE(CreateCpuDevice({}).status().message().find("int4"), std::string::npos);
+  unsetenv("BARN_ACTIVATIONS");
+  EXPECT_FALSE(CreateCpuDevice({.threads = -1}).ok());
+}
+
+}  // namespace
+}  // namespace barn
