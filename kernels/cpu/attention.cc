@@ -70,35 +70,45 @@ Item MakeItem(const AttentionArgs& args, const AttentionPlan& plan, const Attent
   return {&tile, kv_head, kv_head * group + first, std::min(plan.head_slice, group - first)};
 }
 
-// Copies keys (or values) [begin, end) of one KV head to out, as f32 rows of padded_width, zeros in the padding.
+// Copies keys (or values) of one KV head to out, as f32 rows of RoundUp16(width), zeros in the padding.
 class KvReader {
  public:
   KvReader(const FloatKernels& kernels, const KvLayer& kv, std::span<const int32_t> blocks, int64_t kv_head)
       : kernels_(kernels), kv_(kv), blocks_(blocks), kv_head_(kv_head) {}
 
-  void Keys(Range positions, float* out) const { Read(kv_.k, kv_.k_width, kv_.k_width, positions, out); }
-  void Values(Range positions, float* out) const {
-    if (kv_.v_is_k_prefix) return Read(kv_.k, kv_.k_width, kv_.v_width, positions, out);
-    Read(kv_.v, kv_.v_width, kv_.v_width, positions, out);
+  // Those of [positions.begin, positions.end); positions up to `next_end` will be asked for next.
+  void Keys(Range positions, int64_t next_end, float* out) const {
+    Read(kv_.k, kv_.k_width, kv_.k_width, positions, next_end, out);
+  }
+  void Values(Range positions, int64_t next_end, float* out) const {
+    if (kv_.v_is_k_prefix) return Read(kv_.k, kv_.k_width, kv_.v_width, positions, next_end, out);
+    Read(kv_.v, kv_.v_width, kv_.v_width, positions, next_end, out);
   }
 
  private:
-  void Read(const void* cache, int64_t stored_width, int64_t width, Range positions, float* out) const {
+  const std::byte* Row(const void* cache, int64_t position, int64_t row_bytes) const {
+    const int64_t token = blocks_[position / kv_.block_tokens] * kv_.block_tokens + position % kv_.block_tokens;
+    return static_cast<const std::byte*>(cache) + (token * kv_.kv_heads + kv_head_) * row_bytes;
+  }
+
+  void Read(const void* cache, int64_t stored_width, int64_t width, Range positions, int64_t next_end,
+            float* out) const {
     const int64_t padded = RoundUp16(width);
-    int64_t block = positions.begin / kv_.block_tokens;
-    int64_t token = positions.begin % kv_.block_tokens;
+    const int64_t element_bytes = kv_.type == KvType::kF16 ? 2 : 4;
+    const int64_t row_bytes = stored_width * element_bytes;
     for (int64_t p = positions.begin; p < positions.end; ++p, out += padded) {
-      const int64_t row = (blocks_[block] * kv_.block_tokens + token) * kv_.kv_heads + kv_head_;
+      // The rows of one head lie too far apart for the hardware to foresee them.
+      if (p + kTilePositions < next_end) {
+        const std::byte* next = Row(cache, p + kTilePositions, row_bytes);
+        for (int64_t byte = 0; byte < width * element_bytes; byte += 64) __builtin_prefetch(next + byte, 0, 2);
+      }
+      const std::byte* row = Row(cache, p, row_bytes);
       if (kv_.type == KvType::kF16) {
-        kernels_.half_to_float(static_cast<const uint16_t*>(cache) + row * stored_width, out, width);
+        kernels_.half_to_float(reinterpret_cast<const uint16_t*>(row), out, width);
       } else {
-        std::memcpy(out, static_cast<const float*>(cache) + row * stored_width, width * sizeof(float));
+        std::memcpy(out, row, width * sizeof(float));
       }
       std::fill(out + width, out + padded, 0.0f);
-      if (++token == kv_.block_tokens) {
-        token = 0;
-        ++block;
-      }
     }
   }
 
@@ -185,7 +195,7 @@ class ChunkAttention {
     for (int64_t t = seen_.begin; t < seen_.end; t += kTilePositions) {
       const int64_t end = std::min(t + kTilePositions, seen_.end);
       const int64_t padded = (end - t + 7) / 8 * 8;
-      reader_.Keys({first_ + t, first_ + end}, scratch_.tile);
+      reader_.Keys({first_ + t, first_ + end}, first_ + seen_.end, scratch_.tile);
       std::fill(scratch_.tile + (end - t) * width, scratch_.tile + padded * width, 0.0f);
       ScoreTile(t, padded, width);
     }
@@ -208,7 +218,7 @@ class ChunkAttention {
     const int64_t width = RoundUp16(args_.kv->v_width);
     for (int64_t t = seen_.begin; t < seen_.end; t += kTilePositions) {
       const Range tile = {t, std::min(t + kTilePositions, seen_.end)};
-      reader_.Values({first_ + tile.begin, first_ + tile.end}, scratch_.tile);
+      reader_.Values({first_ + tile.begin, first_ + tile.end}, first_ + seen_.end, scratch_.tile);
       // Neighbouring rows that see the same part of the tile are weighted together.
       int64_t row = 0;
       while (row < item_.tile->rows) {
