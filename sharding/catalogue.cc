@@ -120,8 +120,9 @@ absl::StatusOr<int64_t> CountLayers(const GgufModel& model) {
     for (const GgufTensor& tensor : model.tensors()) layers = std::max(layers, SplitName(tensor.name).layer + 1);
   }
   if (layers < 0 || layers > kLayersMax) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s.block_count is %d, not 0 to %d", model.architecture(), layers, kLayersMax));
+    return absl::InvalidArgumentError(absl::StrFormat("metadata key %s is %d, not 0 to %d",
+                                                      QuoteForMessage(model.architecture() + ".block_count"), layers,
+                                                      kLayersMax));
   }
   return layers;
 }
@@ -164,8 +165,9 @@ absl::StatusOr<Catalogue> BuildCatalogue(const GgufModel& model) {
   BARN_ASSIGN_OR_RETURN(const int64_t layers_and_extra, CountLayers(model));
   const int64_t extra = metadata.Int(prefix + "nextn_predict_layers").value_or(0);
   if (extra < 0 || extra > layers_and_extra) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%snextn_predict_layers is %d, but block_count is %d", prefix, extra, layers_and_extra));
+    return absl::InvalidArgumentError(absl::StrFormat("metadata key %s is %d, but block_count is %d",
+                                                      QuoteForMessage(prefix + "nextn_predict_layers"), extra,
+                                                      layers_and_extra));
   }
   catalogue.layers = layers_and_extra - extra;
   catalogue.layer_bytes.resize(static_cast<size_t>(catalogue.layers));

@@ -69,5 +69,45 @@ TEST(Gguf, ReadsEveryArchitectureOracle) {
   }
 }
 
+TEST(Gguf, ReadsEveryTensorType) {
+  const auto model = GgufModel::Open((kOracles / "quant/quant_types.gguf").string());
+  ASSERT_TRUE(model.ok()) << model.status();
+  const nlohmann::json expected = ReadJson(kOracles / "quant/quant_types.json");
+  ASSERT_GE(expected["types"].size(), 40u);
+  for (const auto& [name, facts] : expected["types"].items()) {
+    SCOPED_TRACE(name);
+    const GgufTensor* tensor = (*model)->FindTensor(name);
+    ASSERT_NE(tensor, nullptr);
+    EXPECT_EQ(static_cast<int64_t>(tensor->dtype), facts["ggml_type"]);
+    EXPECT_EQ(tensor->size_bytes, RowBytes(tensor->dtype, expected["cols"]) * expected["rows"].get<int64_t>());
+  }
+}
+
+TEST(Gguf, ReadsEveryVocabulary) {
+  const nlohmann::json vectors = ReadJson(kOracles / "tokenizers/vectors.json");
+  ASSERT_EQ(vectors.size(), 7u);
+  for (const auto& [name, facts] : vectors.items()) {
+    SCOPED_TRACE(name);
+    const auto model = GgufModel::Open((kOracles / "tokenizers" / facts["file"].get<std::string>()).string());
+    ASSERT_TRUE(model.ok()) << model.status();
+    const std::vector<std::string>* tokens = (*model)->metadata().Strings("tokenizer.ggml.tokens");
+    ASSERT_NE(tokens, nullptr);
+    EXPECT_EQ(tokens->size(), facts["n_vocab"]);
+    EXPECT_TRUE((*model)->tensors().empty());
+  }
+}
+
+TEST(Gguf, ReadsHeadersOfLargeModels) {
+  const std::vector<fs::path> files = Files(kOracles / "plan", ".gguf-header");
+  ASSERT_EQ(files.size(), 8u);
+  for (const fs::path& file : files) {
+    SCOPED_TRACE(file.filename());
+    EXPECT_TRUE(absl::IsDataLoss(GgufModel::Open(file.string()).status()));
+    const auto model = GgufModel::Open(file.string(), {.header_only = true});
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_GT((*model)->tensors().size(), 250u);
+  }
+}
+
 }  // namespace
 }  // namespace barn
