@@ -42,10 +42,9 @@ void BpeEncoder::AddTokens(const Vocabulary& vocabulary) {
   for (int byte = 0; byte < 256; ++byte) byte_symbols_[byte] = Intern(std::string(1, static_cast<char>(byte)));
   std::string bytes;
   for (size_t i = 0; i < vocabulary.tokens.size(); ++i) {
-    // Control tokens take no part: plain text must not spell them.
-    const TokenType type = vocabulary.types[i];
-    if (type == TokenType::kControl || type == TokenType::kUnknown || vocabulary.tokens[i].empty()) continue;
-    if (!AlphabetToBytes(vocabulary.tokens[i], &bytes)) continue;  // A user-defined text, matched elsewhere.
+    // Special texts are matched before words are cut, and are not written in the byte alphabet.
+    if (vocabulary.types[i] != TokenType::kNormal || !AlphabetToBytes(vocabulary.tokens[i], &bytes) || bytes.empty())
+      continue;
     token_of_symbol_[Intern(bytes)] = static_cast<int32_t>(i);
   }
 }
