@@ -31,24 +31,48 @@ DecoderLayer::DecoderLayer(TensorLoader& loader, const LayerOptions& options)
 }
 
 int64_t DecoderLayer::scratch_floats_per_row() const {
-  return 2 * Scratch::RowFloats(width_) +
+  const int64_t rows = parallel_ ? 3 : 2;
+  return rows * Scratch::RowFloats(width_) +
          std::max(attention_->scratch_floats_per_row(), feed_forward_->scratch_floats_per_row());
 }
 
 void DecoderLayer::Forward(const Step& step, Tensor x) {
+  if (parallel_) {
+    ForwardParallel(step, x);
+  } else {
+    MixPositions(step, x);
+    FeedForward(step, x);
+  }
+}
+
+void DecoderLayer::MixPositions(const Step& step, Tensor x) {
   const Scratch::Frame frame(step.scratch);
   const Tensor normed = step.scratch.Take(x.rows, x.cols);
   const Tensor branch = step.scratch.Take(x.rows, x.cols);
-
   attention_norm_.Apply(step.device, x, normed);
   attention_->Forward(step, normed, branch);
   AddBranch(step, x, branch, post_attention_norm_);
+}
 
-  if (!parallel_) {
-    ffn_norm_->Apply(step.device, x, normed);
-  }
+void DecoderLayer::FeedForward(const Step& step, Tensor x) {
+  const Scratch::Frame frame(step.scratch);
+  const Tensor normed = step.scratch.Take(x.rows, x.cols);
+  const Tensor branch = step.scratch.Take(x.rows, x.cols);
+  ffn_norm_->Apply(step.device, x, normed);
   feed_forward_->Forward(step, normed, branch);
   AddBranch(step, x, branch, post_ffn_norm_);
+}
+
+void DecoderLayer::ForwardParallel(const Step& step, Tensor x) {
+  const Scratch::Frame frame(step.scratch);
+  const Tensor normed = step.scratch.Take(x.rows, x.cols);
+  const Tensor mixed = step.scratch.Take(x.rows, x.cols);
+  const Tensor fed = step.scratch.Take(x.rows, x.cols);
+  attention_norm_.Apply(step.device, x, normed);
+  attention_->Forward(step, normed, mixed);
+  feed_forward_->Forward(step, normed, fed);
+  AddBranch(step, x, mixed, post_attention_norm_);
+  AddBranch(step, x, fed, post_ffn_norm_);
 }
 
 void DecoderLayer::AddBranch(const Step& step, Tensor x, Tensor branch, const std::optional<Norm>& post_norm) const {

@@ -30,9 +30,16 @@ class DecoderLayer {
   // x: [T, D], the residual stream, in place.
   void Forward(const Step& step, Tensor x);
 
+  // Forward in two halves, for a caller that needs only some rows after the last mixing of positions; not for a layer
+  // whose branches are parallel.
+  bool has_halves() const { return !parallel_; }
+  void MixPositions(const Step& step, Tensor x);
+  void FeedForward(const Step& step, Tensor x);
+
   int64_t scratch_floats_per_row() const;
 
  private:
+  void ForwardParallel(const Step& step, Tensor x);
   void AddBranch(const Step& step, Tensor x, Tensor branch, const std::optional<Norm>& post_norm) const;
 
   bool parallel_;

@@ -47,11 +47,7 @@ int64_t RoutedFeedForward::scratch_floats_per_row() const {
 }
 
 void RoutedFeedForward::Forward(const Step& step, Tensor x, Tensor out) {
-  const Routes routes = Route(step, x);
-  if (step.observe_routes) {
-    step.observe_routes(layer_, routes);
-  }
-  step.device.RoutedFfn(matrices_, routes, x, out);
+  step.device.RoutedFfn(matrices_, Route(step, x), x, out);
   if (shared_) {
     AddShared(step, x, out);
   }
@@ -67,7 +63,12 @@ Routes RoutedFeedForward::Route(const Step& step, Tensor x) {
     router_.Route({logits.row(t), static_cast<size_t>(experts)}, selection_bias_, std::span(experts_).subspan(t * k, k),
                   std::span(weights_).subspan(t * k, k));
   }
-  return {.k = k, .experts = std::span(experts_).first(x.rows * k), .weights = std::span(weights_).first(x.rows * k)};
+  const Routes routes{
+      .k = k, .experts = std::span(experts_).first(x.rows * k), .weights = std::span(weights_).first(x.rows * k)};
+  if (step.observe_routes) {
+    step.observe_routes(layer_, routes, logits);
+  }
+  return routes;
 }
 
 void RoutedFeedForward::AddShared(const Step& step, Tensor x, Tensor out) {

@@ -41,10 +41,12 @@ class LoadedSlice final : public Slice {
   absl::Status AllocateScratch();
   const RopeTable* Rope(TensorLoader& loader, const RopeSpec& spec, absl::Status& status);
 
-  // Checks the step, runs the layers and returns the residual stream, [T, D].
-  absl::StatusOr<Tensor> Run(const StepInput& step);
+  // Checks the step, runs the layers and returns the residual stream, [T, D]; on the last slice only logit_rows of it,
+  // [logit_rows, D].
+  absl::StatusOr<Tensor> Run(const StepInput& input, std::span<const int32_t> logit_rows);
+  Tensor RunLastLayer(const Step& step, Tensor x, std::span<const int32_t> logit_rows);
   void LayOut(const StepInput& step);
-  void Logits(Tensor x, std::span<const int32_t> rows, Tensor logits);
+  void Logits(Tensor x, Tensor logits);
 
   const ModelSpec spec_;
   const int64_t first_layer_;
@@ -163,7 +165,10 @@ absl::Status LoadedSlice::AllocateScratch() {
     const int64_t head_row = Scratch::RowFloats(spec_.width) + Scratch::RowFloats(spec_.vocabulary);
     floats = std::max(floats, kLogitRowsMax * head_row);
   }
-  BARN_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> activations, device_.Allocate(rows * Scratch::RowFloats(spec_.width)));
+  // The residual stream, and on the last slice the rows of it that the head wants.
+  const int64_t streams = is_last_ ? 2 : 1;
+  BARN_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> activations,
+                        device_.Allocate(streams * rows * Scratch::RowFloats(spec_.width)));
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> scratch, device_.Allocate(floats));
   activations_.emplace(std::move(activations));
   scratch_.emplace(std::move(scratch));
@@ -191,7 +196,7 @@ void LoadedSlice::LayOut(const StepInput& step) {
   }
 }
 
-absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input) {
+absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input, std::span<const int32_t> logit_rows) {
   BARN_RETURN_IF_ERROR(CheckStep(input, limits_));
   LayOut(input);
   const Scratch::Frame frame(*activations_);
@@ -210,10 +215,32 @@ absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input) {
                   .positions = positions_,
                   .row_scales = row_scales_,
                   .observe_routes = observe_routes_};
-  for (DecoderLayer& layer : layers_) {
+  for (size_t i = 0; i + 1 < layers_.size(); ++i) {
+    layers_[i].Forward(step, x);
+  }
+  if (is_last_) {
+    return RunLastLayer(step, x, logit_rows);
+  }
+  layers_.back().Forward(step, x);
+  return x;
+}
+
+// Behind the last attention, positions that nobody asked for need no further work.
+Tensor LoadedSlice::RunLastLayer(const Step& step, Tensor x, std::span<const int32_t> logit_rows) {
+  DecoderLayer& layer = layers_.back();
+  if (layer.has_halves()) {
+    layer.MixPositions(step, x);
+  } else {
     layer.Forward(step, x);
   }
-  return x;
+  const Tensor wanted = activations_->Take(static_cast<int64_t>(logit_rows.size()), x.cols);
+  for (int64_t i = 0; i < wanted.rows; ++i) {
+    device_.Copy(RowRange(x, logit_rows[i], 1), RowRange(wanted, i, 1));
+  }
+  if (layer.has_halves() && wanted.rows > 0) {
+    layer.FeedForward(step, wanted);
+  }
+  return wanted;
 }
 
 absl::Status LoadedSlice::Forward(const StepInput& step, std::span<float> activations_out) {
@@ -225,7 +252,7 @@ absl::Status LoadedSlice::Forward(const StepInput& step, std::span<float> activa
                                                       activations_out.size(), CountRows(step),
                                                       CountRows(step) * spec_.width));
   }
-  BARN_ASSIGN_OR_RETURN(const Tensor x, Run(step));
+  BARN_ASSIGN_OR_RETURN(const Tensor x, Run(step, {}));
   std::copy_n(x.data, x.rows * x.cols, activations_out.begin());
   return absl::OkStatus();
 }
@@ -235,26 +262,22 @@ absl::Status LoadedSlice::ForwardToLogits(const StepInput& step, std::span<const
     return absl::InvalidArgumentError("only the last slice of a model gives logits");
   }
   BARN_RETURN_IF_ERROR(CheckLogitRows(logit_rows, CountRows(step)));
-  BARN_ASSIGN_OR_RETURN(const Tensor x, Run(step));
+  BARN_ASSIGN_OR_RETURN(const Tensor x, Run(step, logit_rows));
   for (size_t first = 0; first < logit_rows.size(); first += kLogitRowsMax) {
-    const size_t rows = std::min<size_t>(kLogitRowsMax, logit_rows.size() - first);
+    const auto rows = static_cast<int64_t>(std::min<size_t>(kLogitRowsMax, logit_rows.size() - first));
     const Scratch::Frame frame(*scratch_);
-    const Tensor logits = scratch_->Take(static_cast<int64_t>(rows), spec_.vocabulary);
-    Logits(x, logit_rows.subspan(first, rows), logits);
+    const Tensor logits = scratch_->Take(rows, spec_.vocabulary);
+    Logits(RowRange(x, static_cast<int64_t>(first), rows), logits);
     sink(static_cast<int64_t>(first), logits);
   }
   return absl::OkStatus();
 }
 
-// The head for chosen rows of x; logits: [rows, V].
-void LoadedSlice::Logits(Tensor x, std::span<const int32_t> rows, Tensor logits) {
+// x: [rows, D], logits: [rows, V].
+void LoadedSlice::Logits(Tensor x, Tensor logits) {
   const Scratch::Frame frame(*scratch_);
   const Tensor normed = scratch_->Take(logits.rows, spec_.width);
-  for (int64_t i = 0; i < normed.rows; ++i) {
-    device_.Copy({.data = x.row(rows[i]), .rows = 1, .cols = x.cols, .stride = x.stride},
-                 {.data = normed.row(i), .rows = 1, .cols = x.cols, .stride = x.stride});
-  }
-  output_norm_->Apply(device_, normed, normed);
+  output_norm_->Apply(device_, x, normed);
   const Projection projection[] = {{head_, nullptr, logits}};
   device_.MatMul(projection, normed);
   if (spec_.logit_scale != 1) {

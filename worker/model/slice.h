@@ -47,8 +47,9 @@ struct SliceOptions {
   int64_t context_tokens = 0;     // Longest sequence; chooses the factors of long-context rope. 0: the model's own.
 };
 
-// What the routers chose in one layer of the latest step, for tests and traces; k experts for each row, best first.
-using RouteObserver = std::function<void(int64_t layer, const Routes& routes)>;
+// Sees what the router of a layer chose, for tests and traces: k experts for each row, best first, and the logits that
+// led there, [rows, E] with the router's bias. On the last layer only the rows whose logits are wanted may come.
+using RouteObserver = std::function<void(int64_t layer, const Routes& routes, Tensor router_logits)>;
 
 // A contiguous range of a model's layers, ready to run. One thread at a time.
 class Slice {
@@ -62,8 +63,8 @@ class Slice {
   // InvalidArgument: a row, position, block or token is out of bounds; nothing was computed then.
   virtual absl::Status Forward(const StepInput& step, std::span<float> activations_out) = 0;
 
-  // Runs a step of the last slice and hands the logits of the rows in logit_rows (indices in [0, T), any order) to
-  // sink, in chunks and in order. Only those rows reach the head; none is fine, and then sink is not called.
+  // Runs a step of the last slice and hands the logits of the rows in logit_rows (indices in [0, T), any order, at most
+  // T) to sink, in chunks and in order. Only those rows reach the head; none is fine, and then sink is not called.
   virtual absl::Status ForwardToLogits(const StepInput& step, std::span<const int32_t> logit_rows, LogitSink sink) = 0;
 
   virtual void ObserveRoutes(RouteObserver observer) = 0;

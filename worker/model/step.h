@@ -63,6 +63,11 @@ inline Tensor PerHead(Tensor x, int64_t width) {
   return {.data = x.data, .rows = x.rows * (x.cols / width), .cols = width, .stride = width};
 }
 
+// Rows [first, first + rows) of x.
+inline Tensor RowRange(Tensor x, int64_t first, int64_t rows) {
+  return {.data = x.row(first), .rows = rows, .cols = x.cols, .stride = x.stride};
+}
+
 // Columns [first, first + cols) of x.
 inline Tensor Columns(Tensor x, int64_t first, int64_t cols) {
   return {.data = x.data + first, .rows = x.rows, .cols = cols, .stride = x.stride};

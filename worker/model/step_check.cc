@@ -65,6 +65,10 @@ absl::Status CheckStep(const StepInput& step, const StepLimits& limits) {
 }
 
 absl::Status CheckLogitRows(std::span<const int32_t> logit_rows, int64_t rows) {
+  if (static_cast<int64_t>(logit_rows.size()) > rows) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("logits of %d rows, but the step has %d rows", logit_rows.size(), rows));
+  }
   for (const int32_t row : logit_rows) {
     if (row < 0 || row >= rows) {
       return absl::InvalidArgumentError(absl::StrFormat("logits of row %d, but the step has %d rows", row, rows));

@@ -22,7 +22,7 @@ struct StepLimits {
 // InvalidArgument names the sequence (its index in the step) and the number that is out of bounds.
 absl::Status CheckStep(const StepInput& step, const StepLimits& limits);
 
-// InvalidArgument: a row that is not in [0, rows).
+// InvalidArgument: more rows than the step has, or one that is not in [0, rows).
 absl::Status CheckLogitRows(std::span<const int32_t> logit_rows, int64_t rows);
 
 // Rows of the step.

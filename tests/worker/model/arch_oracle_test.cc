@@ -1,0 +1,225 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <numeric>
+
+#include "tests/worker/model/oracle_model.h"
+#include "worker/model/architectures.h"
+
+// Every model of oracles/arch against what the reference computed (see the README.md there for the tolerances).
+
+namespace barn {
+namespace {
+
+constexpr int kGreedyTokens = 16;
+constexpr int32_t kRecordedRow = 7;  // And the last.
+
+class ArchOracle : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override { model_ = LoadOracle(GetParam()); }
+
+  // The experts of every layer at the three recorded rows, each layer's sorted.
+  using Choices = std::array<std::vector<std::vector<int32_t>>, 3>;
+
+  // The three recorded rows.
+  LogitRows Recorded(Pipeline& pipeline, Choices* choices = nullptr) {
+    const std::vector<int32_t> prompt = model_.Ids("prompt_long");
+    const std::vector<int32_t> rows = {kRecordedRow, static_cast<int32_t>(prompt.size()) - 1};
+    const auto observe = [&](std::vector<int> recorded, std::vector<int> places) {
+      pipeline.slice(0).ObserveRoutes([=](int64_t, const Routes& routes, Tensor logits) {
+        for (size_t i = 0; choices != nullptr && i < recorded.size(); ++i) {
+          // The last layer routes only the rows that were asked for.
+          const bool pruned = logits.rows == static_cast<int64_t>(recorded.size());
+          const auto experts = routes.experts.subspan((pruned ? i : places[i]) * routes.k, routes.k);
+          auto& sorted = (*choices)[recorded[i]].emplace_back(experts.begin(), experts.end());
+          std::sort(sorted.begin(), sorted.end());
+        }
+      });
+    };
+    observe({0, 1}, {rows[0], rows[1]});
+    LogitRows logits = pipeline.Feed(prompt, rows);
+    pipeline.Restart();
+    const std::vector<int32_t> other = model_.Ids("prompt_short");
+    observe({2}, {static_cast<int>(other.size()) - 1});
+    logits.push_back(pipeline.FeedForLast(other));
+    return logits;
+  }
+
+  // All rows of the long prompt and of tokens behind it, fed in pieces of these sizes (the last repeats).
+  LogitRows InPieces(Pipeline& pipeline, std::vector<int64_t> sizes) {
+    std::vector<int32_t> tokens = model_.Ids("prompt_long");
+    const std::vector<int32_t> more = model_.Ids("prompt_short");
+    tokens.insert(tokens.end(), more.begin(), more.end());
+    pipeline.Restart();
+    LogitRows all;
+    for (size_t first = 0, piece = 0; first < tokens.size(); ++piece) {
+      const size_t size = std::min<size_t>(sizes[std::min(piece, sizes.size() - 1)], tokens.size() - first);
+      std::vector<int32_t> rows(size);
+      std::iota(rows.begin(), rows.end(), 0);
+      for (std::vector<float>& row : pipeline.Feed(std::span(tokens).subspan(first, size), rows)) {
+        all.push_back(std::move(row));
+      }
+      first += size;
+    }
+    return all;
+  }
+
+  std::vector<float> F32Tensor(const std::string& name) {
+    const std::span<const std::byte> bytes = *model_.weights->Tensor(*model_.header->FindTensor(name));
+    std::vector<float> values(bytes.size() / sizeof(float));
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+  }
+
+  OracleModel model_;
+};
+
+std::vector<float> Minus(std::span<const float> a, std::span<const float> b) {
+  std::vector<float> result(a.begin(), a.end());
+  std::transform(result.begin(), result.end(), b.begin(), result.begin(), std::minus<>());
+  return result;
+}
+
+// Indices of the count largest values, best first.
+std::vector<int32_t> BestOf(std::span<const float> values, int64_t count) {
+  std::vector<int32_t> order(values.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return values[a] > values[b]; });
+  order.resize(count);
+  return order;
+}
+
+TEST(ArchOracles, AreAllThere) { EXPECT_EQ(OracleNames().size(), 47u); }
+
+TEST(ArchOracles, RegistryAgreesWithThePlanner) { EXPECT_EQ(DescribedArchitectures(), SupportedArchitectures()); }
+
+TEST_P(ArchOracle, MatchesInFloat) {
+  Pipeline pipeline(model_, {.activations = ActivationMode::kF32, .kv_type = KvType::kF32});
+  const LogitRows want = OracleLogits(model_.name, model_.quantized() ? "ref.logits.f32" : "logits.f32");
+  const LogitRows got = Recorded(pipeline);
+  for (size_t r = 0; r < want.size(); ++r) {
+    EXPECT_LE(MaxAbsDifference(got[r], want[r]), model_.uses_gelu() ? 1e-2 : 1e-3) << "row " << r;
+  }
+  std::vector<float> gaps;
+  EXPECT_EQ(pipeline.Greedy(model_.Ids("prompt_long"), kGreedyTokens, &gaps),
+            model_.exact().at("greedy_ids").get<std::vector<int32_t>>());
+}
+
+TEST_P(ArchOracle, MatchesInInt8) {
+  Pipeline pipeline(model_, {.activations = ActivationMode::kInt8, .kv_type = KvType::kF32});
+  const LogitRows exact = OracleLogits(model_.name, model_.quantized() ? "ref.logits.f32" : "logits.f32");
+  const LogitRows rounded = OracleLogits(model_.name, "logits.f32");
+  float tolerance = model_.uses_gelu() ? 1e-2f : 1e-3f;
+  float tipped_tolerance = 0;
+  if (model_.quantized()) {
+    const nlohmann::json& error = model_.facts.at("tolerance").at("quantized_vs_dequantized_f32");
+    tolerance = std::max(tolerance, 2 * error.at("recorded_rows_max_abs").get<float>());
+    tipped_tolerance = 2 * error.at("max_abs").get<float>();
+  }
+  Choices choices, exact_choices;
+  const LogitRows got = Recorded(pipeline, &choices);
+  Pipeline in_float(model_, {.activations = ActivationMode::kF32, .kv_type = KvType::kF32});
+  Recorded(in_float, &exact_choices);
+  for (size_t r = 0; r < got.size(); ++r) {
+    const float error = std::min(MaxAbsDifference(got[r], exact[r]), MaxAbsDifference(got[r], rounded[r]));
+    // Rounding may tip a choice of experts, which moves a row by as much as it did anywhere in the reference's own run.
+    const bool tipped = choices[r] != exact_choices[r];
+    EXPECT_LE(error, tipped ? std::max(tolerance, tipped_tolerance) : tolerance) << "row " << r;
+  }
+  std::vector<float> gaps;
+  const std::vector<int32_t> ids = pipeline.Greedy(model_.Ids("prompt_long"), kGreedyTokens, &gaps);
+  const std::vector<int32_t> want = model_.Ids("greedy_ids");
+  if (!model_.quantized() || model_.facts.at("greedy_equals_dequantized").get<bool>()) {
+    const auto difference = std::mismatch(ids.begin(), ids.end(), want.begin());
+    if (difference.first != ids.end()) {
+      const size_t step = difference.first - ids.begin();
+      EXPECT_LE(model_.facts.at("greedy_gap")[step].get<float>(), tolerance) << "greedy token " << step;
+    }
+  }
+}
+
+TEST_P(ArchOracle, SlicesGiveTheSameBits) {
+  Pipeline whole(model_, {.activations = ActivationMode::kInt8, .kv_type = KvType::kF16});
+  const LogitRows want = InPieces(whole, {35});
+  const int64_t layers = DescribeModel(*model_.header, 0)->layers.size();
+  std::vector<std::vector<int64_t>> splits = {{1}, {layers - 1}};
+  if (layers > 2) {
+    splits.push_back({1, layers - 1});
+    splits.push_back({layers / 3, layers / 3 + 1});
+  }
+  for (const std::vector<int64_t>& cuts : splits) {
+    if (cuts.front() > 0) {
+      Pipeline slices(model_, {.activations = ActivationMode::kInt8, .kv_type = KvType::kF16, .cuts = cuts});
+      EXPECT_EQ(InPieces(slices, {35}), want) << "cut before layer " << testing::PrintToString(cuts);
+    }
+  }
+}
+
+TEST_P(ArchOracle, PiecesAndSingleTokensGiveTheSameBits) {
+  Pipeline pipeline(model_, {.activations = ActivationMode::kInt8, .kv_type = KvType::kF16, .threads = 2});
+  const LogitRows want = InPieces(pipeline, {35});
+  EXPECT_EQ(InPieces(pipeline, {1}), want);
+  EXPECT_EQ(InPieces(pipeline, {13, 3, 9}), want);
+  EXPECT_EQ(InPieces(pipeline, {30, 1}), want);
+}
+
+TEST_P(ArchOracle, ChoosesTheSameExperts) {
+  std::map<std::string, std::vector<int32_t>> chosen;
+  Pipeline pipeline(model_, {.activations = ActivationMode::kF32, .kv_type = KvType::kF32});
+  pipeline.slice(0).ObserveRoutes([&](int64_t layer, const Routes& routes, Tensor logits) {
+    std::span<const int32_t> last = routes.experts.last(routes.k);
+    std::vector<int32_t> unbiased;
+    if (model_.facts.at("architecture") == "gpt-oss") {
+      // The file lists what the router would choose without its bias, though the reference's logits (which
+      // MatchesInFloat holds) were computed with it: see gpt-oss-mxfp4, layer 2.
+      const std::span<const float> row(logits.row(logits.rows - 1), logits.cols);
+      EXPECT_EQ(BestOf(row, routes.k), std::vector<int32_t>(last.begin(), last.end()));
+      unbiased = BestOf(Minus(row, F32Tensor("blk." + std::to_string(layer) + ".ffn_gate_inp.bias")), routes.k);
+      last = unbiased;
+    }
+    chosen[std::to_string(layer)].assign(last.begin(), last.end());
+  });
+  pipeline.FeedForLast(model_.Ids("prompt_long"));
+  std::map<std::string, std::vector<int32_t>> want;
+  if (model_.facts.contains("routing")) {
+    want = model_.facts.at("routing").at("experts_last_position").get<std::map<std::string, std::vector<int32_t>>>();
+  }
+  if (model_.quantized()) {
+    // Recorded from the run with rounded activations: which of two chosen experts is better may differ, the choice not.
+    for (auto* layers : {&chosen, &want}) {
+      for (auto& [layer, experts] : *layers) {
+        std::sort(experts.begin(), experts.end());
+      }
+    }
+  }
+  EXPECT_EQ(chosen, want);
+}
+
+TEST_P(ArchOracle, KeysAndValuesAreWhatThePlannerReserves) {
+  const ModelConfig config = *ReadModelConfig(*model_.header);
+  const ModelSpec spec = *DescribeModel(*model_.header, 0);
+  ASSERT_EQ(config.kv.size(), spec.layers.size());
+  for (size_t i = 0; i < config.kv.size(); ++i) {
+    const KvShape& kv = spec.layers[i].attention.kv;
+    EXPECT_EQ(config.kv[i].kv_heads, kv.kv_heads);
+    EXPECT_EQ(config.kv[i].k_width, kv.k_width);
+    EXPECT_EQ(config.kv[i].v_width, kv.v_width);
+    EXPECT_EQ(config.kv[i].v_is_k_prefix, kv.v_is_k_prefix);
+  }
+}
+
+std::string TestName(const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return std::isalnum(c) == 0; }, '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, ArchOracle, testing::ValuesIn(OracleNames()), TestName);
+
+}  // namespace
+}  // namespace barn

@@ -1,0 +1,167 @@
+#include "tests/worker/model/oracle_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+
+#include "kernels/check.h"
+#include "sharding/model_config.h"
+
+namespace barn {
+namespace {
+
+constexpr int64_t kBlockTokens = 8;
+constexpr int64_t kBlocks = 64;
+
+std::string Folder() { return BARN_SOURCE_DIR "/../shared/oracles/arch/"; }
+
+// A failure here is a broken test set-up; the message must be seen.
+template <class T>
+T Must(absl::StatusOr<T> value) {
+  if (!value.ok()) {
+    std::fprintf(stderr, "%s\n", value.status().ToString().c_str());
+  }
+  BARN_CHECK(value.ok());
+  return *std::move(value);
+}
+
+void Must(const absl::Status& status) {
+  if (!status.ok()) {
+    std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  }
+  BARN_CHECK(status.ok());
+}
+
+}  // namespace
+
+bool OracleModel::uses_gelu() const {
+  const std::string architecture = facts.at("architecture");
+  return architecture == "gemma2" || architecture == "gemma3" || architecture == "starcoder2";
+}
+
+std::vector<std::string> OracleNames() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(Folder())) {
+    if (entry.path().extension() == ".gguf") {
+      names.push_back(entry.path().stem());
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+OracleModel LoadOracle(const std::string& name) {
+  OracleModel model;
+  model.name = name;
+  std::ifstream json(Folder() + name + ".json");
+  model.facts = nlohmann::json::parse(json);
+  model.header = Must(GgufModel::Open(Folder() + name + ".gguf"));
+  model.weights = std::make_unique<MappedWeights>(model.header->parts());
+  return model;
+}
+
+LogitRows OracleLogits(const std::string& name, const std::string& suffix) {
+  constexpr int kRows = 3;
+  constexpr int kVocabulary = 320;
+  std::ifstream file(Folder() + name + "." + suffix, std::ios::binary);
+  LogitRows rows(kRows, std::vector<float>(kVocabulary));
+  for (auto& row : rows) {
+    file.read(reinterpret_cast<char*>(row.data()), kVocabulary * sizeof(float));
+  }
+  BARN_CHECK(file.good());
+  return rows;
+}
+
+Pipeline::Pipeline(const OracleModel& model, const PipelineOptions& options) {
+  const int64_t layers = Must(ReadModelConfig(*model.header)).layers;
+  std::vector<int64_t> edges = {0};
+  edges.insert(edges.end(), options.cuts.begin(), options.cuts.end());
+  edges.push_back(layers);
+  for (size_t i = 0; i + 1 < edges.size(); ++i) {
+    devices_.push_back(
+        Must(CreateCpuDevice({.threads = options.threads, .activations = options.activations, .pin = false})));
+    slices_.push_back(Must(Slice::Create({.model = model.header.get(),
+                                          .weights = model.weights.get(),
+                                          .device = devices_.back().get(),
+                                          .first_layer = edges[i],
+                                          .last_layer = edges[i + 1],
+                                          .is_first = edges[i] == 0,
+                                          .is_last = edges[i + 1] == layers,
+                                          .kv_blocks = kBlocks,
+                                          .kv_block_tokens = kBlockTokens,
+                                          .kv_type = options.kv_type,
+                                          .step_tokens_max = 64,
+                                          .context_tokens = options.context_tokens})));
+  }
+  // Any order of blocks must do: 1, 8, 15, ... instead of 0, 1, 2.
+  blocks_.resize(kBlocks);
+  for (int64_t i = 0; i < kBlocks; ++i) {
+    blocks_[i] = static_cast<int32_t>((7 * i + 1) % kBlocks);
+  }
+}
+
+void Pipeline::Restart() {
+  position_ = 0;
+  std::rotate(blocks_.begin(), blocks_.begin() + 5, blocks_.end());
+}
+
+LogitRows Pipeline::Feed(std::span<const int32_t> tokens, std::span<const int32_t> logit_rows) {
+  const SequenceStep sequence{.first_position = position_, .tokens = tokens, .blocks = blocks_};
+  std::vector<float> activations;
+  for (size_t i = 0; i + 1 < slices_.size(); ++i) {
+    std::vector<float> out(tokens.size() * slices_[i]->width());
+    Must(slices_[i]->Forward({.sequences = {&sequence, 1}, .activations = activations}, out));
+    activations = std::move(out);
+  }
+  LogitRows rows;
+  Must(slices_.back()->ForwardToLogits({.sequences = {&sequence, 1}, .activations = activations}, logit_rows,
+                                       [&](int64_t first, Tensor logits) {
+                                         BARN_CHECK(first == static_cast<int64_t>(rows.size()));
+                                         BARN_CHECK(logits.rows <= kLogitRowsMax);
+                                         for (int64_t r = 0; r < logits.rows; ++r) {
+                                           rows.emplace_back(logits.row(r), logits.row(r) + logits.cols);
+                                         }
+                                       }));
+  BARN_CHECK(rows.size() == logit_rows.size());
+  position_ += static_cast<int64_t>(tokens.size());
+  return rows;
+}
+
+std::vector<float> Pipeline::FeedForLast(std::span<const int32_t> tokens) {
+  const int32_t last[] = {static_cast<int32_t>(tokens.size()) - 1};
+  return Feed(tokens, last).front();
+}
+
+std::vector<int32_t> Pipeline::Greedy(std::span<const int32_t> prompt, int count, std::vector<float>* gaps) {
+  Restart();
+  std::vector<float> logits = FeedForLast(prompt);
+  std::vector<int32_t> ids;
+  while (true) {
+    ids.push_back(ArgMax(logits));
+    const float best = logits[ids.back()];
+    logits[ids.back()] = -INFINITY;
+    gaps->push_back(best - *std::max_element(logits.begin(), logits.end()));
+    if (static_cast<int>(ids.size()) == count) {
+      return ids;
+    }
+    logits = FeedForLast({&ids.back(), 1});
+  }
+}
+
+int32_t ArgMax(std::span<const float> values) {
+  return static_cast<int32_t>(std::max_element(values.begin(), values.end()) - values.begin());
+}
+
+float MaxAbsDifference(std::span<const float> a, std::span<const float> b) {
+  BARN_CHECK(a.size() == b.size());
+  float largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const float difference = std::fabs(a[i] - b[i]);
+    largest = difference <= largest ? largest : difference;  // A NaN stays.
+  }
+  return largest;
+}
+
+}  // namespace barn

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/device.h"
+#include "nlohmann/json.hpp"
+#include "sharding/gguf.h"
+#include "worker/memory/mapped_weights.h"
+#include "worker/model/slice.h"
+
+namespace barn {
+
+// One of the tiny models of oracles/arch and what the reference said about it.
+struct OracleModel {
+  std::string name;
+  nlohmann::json facts;
+  std::unique_ptr<GgufModel> header;
+  std::unique_ptr<MappedWeights> weights;
+
+  std::vector<int32_t> Ids(const char* key) const { return facts.at(key).get<std::vector<int32_t>>(); }
+  bool quantized() const { return !facts.at("dequantized_reference").is_null(); }
+  // Facts of the run in F32 arithmetic throughout.
+  const nlohmann::json& exact() const { return quantized() ? facts.at("dequantized_reference") : facts; }
+  // GELU of the reference goes through a table of halves.
+  bool uses_gelu() const;
+};
+
+// Every model of the folder, sorted.
+std::vector<std::string> OracleNames();
+OracleModel LoadOracle(const std::string& name);
+
+using LogitRows = std::vector<std::vector<float>>;
+
+// [3, V] of NAME.<suffix>.
+LogitRows OracleLogits(const std::string& name, const std::string& suffix);
+
+struct PipelineOptions {
+  ActivationMode activations = ActivationMode::kF32;
+  KvType kv_type = KvType::kF32;
+  std::vector<int64_t> cuts = {};  // First layers of the second and later slices.
+  int64_t context_tokens = 256;
+  int threads = 1;
+};
+
+// Slices of one model in a row, as a cluster would run them, for one sequence.
+class Pipeline {
+ public:
+  Pipeline(const OracleModel& model, const PipelineOptions& options);
+
+  // Feeds tokens behind those already seen; logits of the rows asked for (indices in tokens).
+  LogitRows Feed(std::span<const int32_t> tokens, std::span<const int32_t> logit_rows);
+  // Forgets the sequence; the next one gets other blocks.
+  void Restart();
+  // The logits of the last of tokens.
+  std::vector<float> FeedForLast(std::span<const int32_t> tokens);
+  // `count` tokens that follow `prompt`, each with the largest logit; *gaps: distance to the second best.
+  std::vector<int32_t> Greedy(std::span<const int32_t> prompt, int count, std::vector<float>* gaps);
+
+  Slice& slice(size_t index) { return *slices_[index]; }
+  size_t slices() const { return slices_.size(); }
+  const Device& device(size_t index) const { return *devices_[index]; }
+
+ private:
+  std::vector<std::unique_ptr<Device>> devices_;
+  std::vector<std::unique_ptr<Slice>> slices_;
+  std::vector<int32_t> blocks_;
+  int64_t position_ = 0;
+};
+
+int32_t ArgMax(std::span<const float> values);
+float MaxAbsDifference(std::span<const float> a, std::span<const float> b);
+
+}  // namespace barn
