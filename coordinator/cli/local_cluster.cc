@@ -1,0 +1,183 @@
+#include "coordinator/cli/local_cluster.h"
+
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <future>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/progress_bar.h"
+#include "coordinator/text/vocabulary.h"
+#include "proto/base/status.h"
+#include "sharding/model_config.h"
+
+namespace barn {
+namespace {
+
+absl::StatusOr<std::string> RandomToken() {
+  unsigned char bytes[24];
+  if (RAND_bytes(bytes, sizeof(bytes)) != 1) {
+    return absl::InternalError("the system gives no random numbers for a cluster token");
+  }
+  return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(bytes), sizeof(bytes)));
+}
+
+KvElement KvElementOf(const ModelOptions& options) {
+  const char* activations = std::getenv("BARN_ACTIVATIONS");
+  const bool exact = activations != nullptr && std::string_view(activations) == "f32";
+  return options.kv_type == "f32" || (options.kv_type.empty() && exact) ? KvElement::kF32 : KvElement::kF16;
+}
+
+// Every worker gets cores of its own; workers beyond the cores share them in turn.
+std::vector<int> CpusOfWorker(const std::vector<int>& all, int worker, int workers) {
+  std::vector<int> mine;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (static_cast<int>(i * workers / all.size()) == worker) {
+      mine.push_back(all[i]);
+    }
+  }
+  if (mine.empty() && !all.empty()) {
+    mine.push_back(all[worker % all.size()]);
+  }
+  return mine;
+}
+
+}  // namespace
+
+std::vector<int32_t> EndOfGenerationIds(const Tokenizer& tokenizer) {
+  std::vector<int32_t> ids;
+  for (int32_t id = 0; id < tokenizer.size(); ++id) {
+    if (tokenizer.IsEndOfGeneration(id)) {
+      ids.push_back(id);
+    }
+  }
+  return ids;
+}
+
+absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Options& options) {
+  auto cluster = std::make_unique<ServedCluster>();
+  BARN_ASSIGN_OR_RETURN(cluster->reference_, ResolveModel(options.model.model));
+  BARN_ASSIGN_OR_RETURN(cluster->model_, GgufModel::Open(cluster->reference_.location));
+  BARN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(*cluster->model_));
+  cluster->context_tokens_trained_ = config.context_tokens;
+  cluster->vocabulary_ = config.vocabulary;
+  BARN_ASSIGN_OR_RETURN(Vocabulary vocabulary, ReadVocabulary(cluster->model_->metadata()));
+  BARN_ASSIGN_OR_RETURN(cluster->tokenizer_, Tokenizer::Create(std::move(vocabulary)));
+  cluster->token_ = options.token;
+  if (cluster->token_.empty()) {
+    BARN_ASSIGN_OR_RETURN(cluster->token_, RandomToken());
+  }
+  ClusterOptions engine;
+  engine.listen = options.listen;
+  engine.token = cluster->token_;
+  engine.version = std::string(BarnVersion());
+  engine.workers_expected = options.workers_expected;
+  engine.context_tokens = options.model.context_tokens;
+  engine.kv = KvElementOf(options.model);
+  if (options.step_bytes_max > 0) {
+    const int64_t row_bytes = config.vocabulary * static_cast<int64_t>(sizeof(Candidate));
+    engine.step_tokens_max = std::clamp<int64_t>(options.step_bytes_max / row_bytes, 1, engine.step_tokens_max);
+  }
+  BARN_ASSIGN_OR_RETURN(cluster->engine_,
+                        ClusterEngine::Create(engine, *cluster->model_, EndOfGenerationIds(*cluster->tokenizer_)));
+  cluster->local_ = options.local;
+  for (int i = 0; i < options.local.workers; ++i) {
+    BARN_RETURN_IF_ERROR(cluster->StartWorker(i));
+  }
+  return cluster;
+}
+
+absl::Status ServedCluster::StartWorker(int index) {
+  const std::vector<int> all = AllowedCpus();
+  ChildOptions child;
+  child.cpus = local_.workers > 1 ? CpusOfWorker(all, index, local_.workers) : all;
+  const int threads = local_.threads > 0 ? local_.threads : std::max<int>(1, static_cast<int>(child.cpus.size()));
+  child.arguments = {"worker",
+                     "--join",
+                     absl::StrCat("127.0.0.1:", engine_->port()),
+                     "--name",
+                     absl::StrCat("local-", index),
+                     "--threads",
+                     absl::StrCat(threads)};
+  if (!local_.memory.empty()) {
+    child.arguments.insert(child.arguments.end(), {"--memory", local_.memory});
+  }
+  if (!local_.cache.empty()) {
+    child.arguments.insert(child.arguments.end(), {"--cache", local_.cache});
+  }
+  child.environment = {{"BARN_TOKEN", token_}};
+  if (std::getenv("BARN_LOG") == nullptr) {
+    child.environment.emplace_back("BARN_LOG", "warning");  // That a worker joined is news only to who started it.
+  }
+  BARN_ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(child));
+  if (index < static_cast<int>(children_.size())) {
+    children_[index] = std::move(process);
+  } else {
+    children_.push_back(std::move(process));
+  }
+  return absl::OkStatus();
+}
+
+ServedCluster::~ServedCluster() {
+  engine_.reset();  // Tells the workers to end.
+  children_.clear();
+}
+
+absl::Status ServedCluster::WaitReady(const std::function<bool()>& stop) {
+  ProgressBar bar;
+  while (true) {
+    const EngineState state = engine_->State();
+    if (state.ready) {
+      return absl::OkStatus();
+    }
+    if (stop && stop()) {
+      return absl::CancelledError("stopped");
+    }
+    for (ChildProcess& child : children_) {
+      if (!child.Running()) {
+        return absl::UnavailableError("a worker process ended while the model was loading");
+      }
+    }
+    if (state.failed && !children_.empty()) {
+      return absl::FailedPreconditionError(state.reason);
+    }
+    bar.Draw(state);
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+}
+
+absl::StatusOr<RequestUpdate> ServedCluster::Run(GenerateRequest request,
+                                                 std::function<void(const GeneratedToken&)> on_token) {
+  struct Collected {
+    RequestUpdate all;
+    std::promise<absl::Status> done;
+  };
+  auto collected = std::make_shared<Collected>();
+  std::future<absl::Status> done = collected->done.get_future();
+  auto on_update = [collected, on_token = std::move(on_token)](RequestUpdate update) {
+    for (GeneratedToken& token : update.tokens) {
+      if (on_token) {
+        on_token(token);
+      }
+      collected->all.tokens.push_back(std::move(token));
+    }
+    std::move(update.prompt_scores.begin(), update.prompt_scores.end(),
+              std::back_inserter(collected->all.prompt_scores));
+    if (update.finish != FinishReason::kNone) {
+      collected->all.finish = update.finish;
+      collected->done.set_value(update.status);
+    }
+  };
+  BARN_RETURN_IF_ERROR(engine_->Submit(std::move(request), std::move(on_update)).status());
+  BARN_RETURN_IF_ERROR(done.get());
+  return std::move(collected->all);
+}
+
+}  // namespace barn

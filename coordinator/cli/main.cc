@@ -1,0 +1,30 @@
+#include <signal.h>
+
+#include "coordinator/cli/commands.h"
+
+int main(int argc, char** argv) {
+  signal(SIGPIPE, SIG_IGN);  // A peer that goes away is an error value, not the end of the process.
+  CLI::App app("Barn serves large quantized language models from the machines you have.", "barn");
+  app.require_subcommand(1);
+  app.set_config("--config", "barn.toml", "Settings in TOML; flags and BARN_* variables win", false);
+  app.get_formatter()->column_width(36);
+  barn::AddUpCommand(app);
+  barn::AddServeCommand(app);
+  barn::AddWorkerCommand(app);
+  barn::AddRunCommand(app);
+  barn::AddTokenizeCommand(app);
+  barn::AddLogitsCommand(app);
+  barn::AddShowCommand(app);
+  barn::AddPlanCommand(app);
+  barn::AddBenchCommand(app);
+  barn::AddPerplexityCommand(app);
+  barn::AddVersionCommand(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::RuntimeError& failure) {
+    return failure.get_exit_code();
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return 0;
+}

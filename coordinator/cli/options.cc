@@ -1,0 +1,35 @@
+#include "coordinator/cli/options.h"
+
+namespace barn {
+
+void AddModelArgument(CLI::App* command, ModelOptions& options, bool required) {
+  CLI::Option* model =
+      command->add_option("model", options.model, "A GGUF file or part 1 of several, an http(s) URL, or tiny-moe");
+  if (required) {
+    model->required();
+  } else {
+    model->envname("BARN_MODEL");
+  }
+}
+
+void AddContextOptions(CLI::App* command, ModelOptions& options) {
+  command->add_option("--context", options.context_tokens, "Positions of key-value cache to reserve, over all requests")
+      ->envname("BARN_CONTEXT")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 32));
+  command->add_option("--kv-type", options.kv_type, "Element of the key-value cache")
+      ->envname("BARN_KV_TYPE")
+      ->check(CLI::IsMember({"f16", "f32"}));
+}
+
+void AddLocalWorkerOptions(CLI::App* command, LocalWorkerOptions& options) {
+  command->add_option("--workers", options.workers, "Worker processes to start on this machine")
+      ->envname("BARN_WORKERS")
+      ->check(CLI::Range(1, 64));
+  command->add_option("-t,--threads", options.threads, "Threads of each worker (0: the cores divided among them)")
+      ->envname("BARN_THREADS")
+      ->check(CLI::Range(0, 1024));
+  command->add_option("--memory", options.memory, "Memory that each worker offers, as 8GiB")->envname("BARN_MEMORY");
+  command->add_option("--cache", options.cache, "Folder for fetched weights")->envname("BARN_CACHE");
+}
+
+}  // namespace barn

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "coordinator/cli/local_cluster.h"
+
+namespace barn {
+
+// Flags that several commands share, each also read from BARN_<NAME>.
+void AddModelArgument(CLI::App* command, ModelOptions& options, bool required = true);
+void AddContextOptions(CLI::App* command, ModelOptions& options);
+void AddLocalWorkerOptions(CLI::App* command, LocalWorkerOptions& options);
+
+}  // namespace barn

@@ -1,0 +1,110 @@
+// `barn show` and `barn plan`: what a model holds, and what fits where. Both read the header only.
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/model_reference.h"
+#include "coordinator/cli/options.h"
+#include "coordinator/cli/size_text.h"
+#include "proto/base/status.h"
+#include "sharding/plan.h"
+#include "sharding/plan_text.h"
+#include "sharding/show.h"
+
+namespace barn {
+namespace {
+
+struct ShowSettings {
+  std::string model;
+  bool json = false;
+};
+
+absl::Status Show(const ShowSettings& settings) {
+  BARN_ASSIGN_OR_RETURN(const ModelReference reference, ResolveModel(settings.model));
+  BARN_ASSIGN_OR_RETURN(const std::unique_ptr<GgufModel> model, GgufModel::Open(reference.location));
+  BARN_ASSIGN_OR_RETURN(const Catalogue catalogue, BuildCatalogue(*model));
+  const std::string text =
+      settings.json ? ShowJson(*model, catalogue).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"
+                    : ShowText(*model, catalogue);
+  std::fputs(text.c_str(), stdout);
+  return absl::OkStatus();
+}
+
+struct PlanSettings {
+  ModelOptions model;
+  std::vector<std::string> nodes;
+  bool json = false;
+};
+
+// "name=8GiB" or "name=8GiB,threads=4" or "8GiB".
+absl::StatusOr<PlanNode> ParseNode(absl::string_view spec, int index) {
+  PlanNode node{.name = absl::StrCat("node-", index)};
+  bool has_memory = false;
+  for (const absl::string_view word : absl::StrSplit(spec, ',')) {
+    const std::vector<absl::string_view> halves = absl::StrSplit(word, absl::MaxSplits('=', 1));
+    if (halves.size() == 2 && halves[0] == "threads") {
+      if (!absl::SimpleAtoi(halves[1], &node.threads) || node.threads < 1) {
+        return absl::InvalidArgumentError(absl::StrFormat("--node %s: threads=%s is not a number", spec, halves[1]));
+      }
+      continue;
+    }
+    if (halves.size() == 2) {
+      node.name = std::string(halves[0]);
+    }
+    BARN_ASSIGN_OR_RETURN(node.memory_bytes, ParseBytes(halves.back()));
+    has_memory = true;
+  }
+  if (!has_memory) {
+    return absl::InvalidArgumentError(absl::StrFormat("--node %s names no memory, as in box=8GiB", spec));
+  }
+  return node;
+}
+
+absl::Status Plan(const PlanSettings& settings) {
+  BARN_ASSIGN_OR_RETURN(const ModelReference reference, ResolveModel(settings.model.model));
+  BARN_ASSIGN_OR_RETURN(const std::unique_ptr<GgufModel> model, GgufModel::Open(reference.location));
+  BARN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(*model));
+  BARN_ASSIGN_OR_RETURN(const Catalogue catalogue, BuildCatalogue(*model));
+  std::vector<PlanNode> nodes;
+  for (const std::string& spec : settings.nodes) {
+    BARN_ASSIGN_OR_RETURN(PlanNode node, ParseNode(spec, static_cast<int>(nodes.size())));
+    nodes.push_back(std::move(node));
+  }
+  if (nodes.empty()) {
+    nodes.push_back({.name = "this-machine", .memory_bytes = PhysicalMemoryBytes(), .threads = 1});
+  }
+  PlanOptions options{.context_tokens = settings.model.context_tokens,
+                      .kv = settings.model.kv_type == "f32" ? KvElement::kF32 : KvElement::kF16};
+  BARN_ASSIGN_OR_RETURN(const ShardPlan plan, PlanShards(catalogue, config, nodes, options));
+  const std::string text = settings.json ? PlanJson(plan, nodes).dump(2) + "\n" : PlanText(plan, nodes);
+  std::fputs(text.c_str(), stdout);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddShowCommand(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("show", "What a model file holds: architecture, tensors by role, experts");
+  auto settings = std::make_shared<ShowSettings>();
+  command->add_option("model", settings->model, "A model; only its header is read")->required();
+  command->add_flag("--json", settings->json, "As JSON, with every tensor and every metadata key");
+  SetWork(command, [settings] { return Show(*settings); });
+}
+
+void AddPlanCommand(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("plan", "What fits where, from the header alone");
+  auto settings = std::make_shared<PlanSettings>();
+  AddModelArgument(command, settings->model);
+  command->add_option("--node", settings->nodes, "A machine, as box=8GiB or box=8GiB,threads=4; may be given again");
+  AddContextOptions(command, settings->model);
+  command->add_flag("--json", settings->json, "As JSON");
+  SetWork(command, [settings] { return Plan(*settings); });
+}
+
+}  // namespace barn

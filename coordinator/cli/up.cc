@@ -1,0 +1,146 @@
+// `barn up` and `barn serve`: a coordinator with its HTTP server, with and without worker processes of its own.
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/local_cluster.h"
+#include "coordinator/cli/options.h"
+#include "coordinator/cli/stop_signal.h"
+#include "coordinator/http/server.h"
+#include "proto/base/status.h"
+
+namespace barn {
+namespace {
+
+struct ServeSettings {
+  ModelOptions model;
+  LocalWorkerOptions local;
+  int workers_expected = 1;
+  std::string listen = "127.0.0.1:8080";
+  std::string cluster_listen = "127.0.0.1:7070";
+  std::string token;
+};
+
+absl::Status SplitAddress(const std::string& address, HttpOptions& http) {
+  const size_t colon = address.rfind(':');
+  int port = 0;
+  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
+    return absl::InvalidArgumentError(absl::StrFormat("--listen %s is not ADDR:PORT", address));
+  }
+  http.host = address.substr(0, colon);
+  http.port = static_cast<uint16_t>(port);
+  return absl::OkStatus();
+}
+
+// Tells a person when the model becomes ready or stops being so.
+void ReportChange(const EngineState& state, bool& was_ready, const std::string& url, const std::string& id) {
+  if (state.ready != was_ready) {
+    was_ready = state.ready;
+    if (state.ready) {
+      std::printf("ready: %s on %s/v1 (%d of %d stages, context %d)\n", id.c_str(), url.c_str(),
+                  static_cast<int>(state.workers.size()), static_cast<int>(state.workers.size()),
+                  static_cast<int>(state.context_tokens_max));
+    } else {
+      std::printf("not ready: %s\n", state.reason.c_str());
+    }
+    std::fflush(stdout);
+  }
+}
+
+// A local worker that ended is started again: a crash of one must not need a person.
+absl::Status ReviveWorkers(ServedCluster& cluster) {
+  for (size_t i = 0; i < cluster.children().size(); ++i) {
+    if (!cluster.children()[i].Running()) {
+      std::printf("worker local-%d ended; starting it again\n", static_cast<int>(i));
+      std::fflush(stdout);
+      BARN_RETURN_IF_ERROR(cluster.StartWorker(static_cast<int>(i)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Serve(const ServeSettings& settings) {
+  StopSignal stop;
+  HttpOptions http;
+  BARN_RETURN_IF_ERROR(SplitAddress(settings.listen, http));
+  ServedCluster::Options options;
+  options.model = settings.model;
+  options.local = settings.local;
+  options.workers_expected = settings.workers_expected;
+  options.listen = settings.cluster_listen;
+  options.token = settings.token;
+  BARN_ASSIGN_OR_RETURN(std::unique_ptr<ServedCluster> cluster, ServedCluster::Start(options));
+
+  ServedModel served{
+      .id = cluster->reference().id, .created = absl::ToUnixSeconds(absl::Now()), .tokenizer = cluster->tokenizer()};
+  BARN_ASSIGN_OR_RETURN(std::unique_ptr<HttpServer> server, HttpServer::Create(http, served, cluster->engine()));
+  const std::string url = absl::StrFormat("http://%s:%d", http.host, server->port());
+  std::printf("barn %s: HTTP on %s, cluster on port %d\n", std::string(BarnVersion()).c_str(), url.c_str(),
+              cluster->engine().port());
+  if (settings.local.workers == 0) {
+    std::printf("add a worker: BARN_TOKEN=%s barn worker --join %s\n", cluster->token().c_str(),
+                settings.cluster_listen.c_str());
+  }
+  std::fflush(stdout);
+
+  if (settings.local.workers > 0) {
+    const absl::Status ready = cluster->WaitReady([&stop] { return stop.Wait(absl::ZeroDuration()); });
+    if (absl::IsCancelled(ready)) {
+      return absl::OkStatus();
+    }
+    BARN_RETURN_IF_ERROR(ready);
+  }
+  bool was_ready = false;
+  do {
+    ReportChange(cluster->engine().State(), was_ready, url, served.id);
+    BARN_RETURN_IF_ERROR(ReviveWorkers(*cluster));
+  } while (!stop.Wait(absl::Milliseconds(200)));
+  std::printf("stopping\n");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddUpCommand(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("up", "Serve a model from this machine: coordinator and worker processes");
+  auto settings = std::make_shared<ServeSettings>();
+  settings->cluster_listen = "127.0.0.1:0";
+  AddModelArgument(command, settings->model, /*required=*/false);
+  AddContextOptions(command, settings->model);
+  AddLocalWorkerOptions(command, settings->local);
+  command->add_option("--listen", settings->listen, "ADDR:PORT for HTTP")
+      ->envname("BARN_LISTEN")
+      ->capture_default_str();
+  SetWork(command, [settings] {
+    settings->workers_expected = settings->local.workers;
+    return Serve(*settings);
+  });
+}
+
+void AddServeCommand(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("serve", "Coordinator: plans, schedules, speaks HTTP; workers join it");
+  auto settings = std::make_shared<ServeSettings>();
+  settings->local.workers = 0;
+  AddModelArgument(command, settings->model, /*required=*/false);
+  AddContextOptions(command, settings->model);
+  command->add_option("--listen", settings->listen, "ADDR:PORT for HTTP")
+      ->envname("BARN_LISTEN")
+      ->capture_default_str();
+  command->add_option("--cluster-listen", settings->cluster_listen, "ADDR:PORT for workers")
+      ->envname("BARN_CLUSTER_LISTEN")
+      ->capture_default_str();
+  command->add_option("--expect-workers", settings->workers_expected, "Plan when so many workers have joined")
+      ->envname("BARN_EXPECT_WORKERS")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command->add_option("--token", settings->token, "What workers must know to join; a fresh one by default")
+      ->envname("BARN_TOKEN");
+  SetWork(command, [settings] { return Serve(*settings); });
+}
+
+}  // namespace barn
