@@ -13,7 +13,7 @@ struct HttpOptions {
   uint16_t port = 8080;            // 0: any free one, see HttpServer::port().
   int threads = 2;                 // Each serves its own share of the connections.
 
-  RequestLimits limits;
+  RequestLimits limits = {};
   int64_t connections_max = 10'000;
   int64_t body_bytes_total_max = int64_t{256} << 20;  // Over all requests that are being read or parsed.
 

@@ -10,11 +10,11 @@ namespace barn {
 
 // The model as clients see it.
 struct ServedModel {
-  std::string id;                    // Name in requests and in /v1/models.
-  std::vector<std::string> aliases;  // Other names that requests may use.
-  int64_t created = 0;               // Unix time, seconds.
-  const Tokenizer& tokenizer;        // Outlives the server.
-  int64_t context_tokens = 0;        // Longest prompt plus answer of one request.
+  std::string id;                         // Name in requests and in /v1/models.
+  std::vector<std::string> aliases = {};  // Other names that requests may use.
+  int64_t created = 0;                    // Unix time, seconds.
+  const Tokenizer& tokenizer;             // Outlives the server.
+  int64_t context_tokens = 0;             // Longest prompt plus answer of one request.
 };
 
 }  // namespace barn

@@ -118,6 +118,7 @@ net::awaitable<std::optional<std::string>> Session::ReadBody(RequestParser& pars
     body_leased_ += static_cast<int64_t>(count);
     if ((context_.metrics.body_bytes += static_cast<int64_t>(count)) > context_.options.body_bytes_total_max) {
       keep_alive_ = false;
+      refused_ = true;
       ApiError busy = FromStatus(absl::ResourceExhaustedError("too many large requests at once; try again"));
       co_await WriteError(std::move(busy));
       co_return std::nullopt;
@@ -128,6 +129,7 @@ net::awaitable<std::optional<std::string>> Session::ReadBody(RequestParser& pars
 
 net::awaitable<void> Session::RefuseUnreadable(error_code error) {
   keep_alive_ = false;
+  refused_ = true;
   const bool grammar = error.category() == http::make_error_code(http::error::bad_method).category();
   const bool left = error == http::error::end_of_stream || error == http::error::partial_message;
   if (grammar && !left) co_await WriteError(FromParseError(error, context_.options.limits));
@@ -189,7 +191,8 @@ net::awaitable<void> Session::CloseGently() {
   stream_.socket().shutdown(net::ip::tcp::socket::shutdown_send, error);
   stream_.expires_after(kLinger);
   std::vector<char> part(kReadBytes);
-  for (int64_t total = 0; !error && !gone_ && total < kLingerBytesMax;) {
+  const bool unread = refused_ || buffer_.size() > 0;
+  for (int64_t total = 0; unread && !error && !gone_ && total < kLingerBytesMax;) {
     total += static_cast<int64_t>(co_await stream_.async_read_some(net::buffer(part), Into(error)));
   }
   stream_.socket().close(error);

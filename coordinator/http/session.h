@@ -83,7 +83,8 @@ class Session : public std::enable_shared_from_this<Session> {
   bool idle_ = false;        // Waits for the first byte of a request.
   bool watching_ = false;    // Watch() shall go on.
   bool watch_runs_ = false;
-  bool gone_ = false;  // The client has left.
+  bool gone_ = false;     // The client has left.
+  bool refused_ = false;  // The last request was answered before it was read to its end.
 };
 
 }  // namespace barn

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -63,6 +65,174 @@ TEST(Completions, StreamsTheSameText) {
   EXPECT_EQ(last["choices"], json::array());
   EXPECT_EQ(last["usage"]["completion_tokens"], 4);
   EXPECT_TRUE(json::parse(with_usage[0])["usage"].is_null());
+}
+
+TEST(Completions, PromptsAndChoicesAreNumberedInOrder) {
+  TestServer server;
+  HttpClient client(server.port());
+  const ClientReply reply = client.Post(
+      "/v1/completions",
+      {{"prompt", {"one two", "red green blue"}}, {"n", 2}, {"best_of", 2}, {"max_tokens", 3}, {"seed", 5}});
+  ASSERT_EQ(reply.status, 200) << reply.body;
+  const json body = reply.json();
+  ASSERT_EQ(body["choices"].size(), 4);
+  for (int64_t i = 0; i < 4; ++i) EXPECT_EQ(body["choices"][i]["index"], i);
+  EXPECT_EQ(body["choices"][0]["text"], " one two one");
+  EXPECT_EQ(body["choices"][1]["text"], " one two one");
+  EXPECT_EQ(body["choices"][3]["text"], " red green blue");
+  EXPECT_EQ(body["choices"][3]["finish_reason"], "length");
+  EXPECT_EQ(body["usage"]["prompt_tokens"], 3 + 4);  // Each prompt once.
+  EXPECT_EQ(body["usage"]["completion_tokens"], 12);
+  const std::vector<GenerateRequest> submitted = server.engine.submitted();
+  EXPECT_EQ(submitted[0].sampling.seed, 5u);
+  EXPECT_EQ(submitted[1].sampling.seed, 6u);
+}
+
+TEST(Completions, TokenIdsArePromptsAsTheyAre) {
+  TestServer server;
+  HttpClient client(server.port());
+  const std::vector<int32_t> red = Ids("red"), blue = Ids("blue");
+  EXPECT_EQ(client.Post("/v1/completions", {{"prompt", red}, {"max_tokens", 1}}).json()["choices"][0]["text"], " red");
+  const json both = client.Post("/v1/completions", {{"prompt", {red, blue}}, {"max_tokens", 1}}).json();
+  EXPECT_EQ(both["choices"][1]["text"], " blue");
+  EXPECT_EQ(server.engine.submitted()[0].prompt, red);
+}
+
+TEST(Completions, PassesEverySettingOn) {
+  TestServer server;
+  HttpClient client(server.port());
+  const json request = {{"prompt", "a"},
+                        {"max_tokens", 2},
+                        {"temperature", 0.5},
+                        {"top_p", 0.25},
+                        {"top_k", 7},
+                        {"min_p", 0.125},
+                        {"repeat_penalty", 1.5},
+                        {"presence_penalty", -1},
+                        {"frequency_penalty", 2},
+                        {"logit_bias", {{"9", -100}}},
+                        {"seed", -3},
+                        {"ignore_eos", true},
+                        {"user", "someone"}};
+  ASSERT_EQ(client.Post("/v1/completions", request).status, 200);
+  const GenerateRequest got = server.engine.submitted()[0];
+  EXPECT_EQ(got.max_tokens, 2);
+  EXPECT_EQ(got.sampling.temperature, 0.5f);
+  EXPECT_EQ(got.sampling.top_p, 0.25f);
+  EXPECT_EQ(got.sampling.top_k, 7);
+  EXPECT_EQ(got.sampling.min_p, 0.125f);
+  EXPECT_EQ(got.sampling.repetition_penalty, 1.5f);
+  EXPECT_EQ(got.sampling.presence_penalty, -1.0f);
+  EXPECT_EQ(got.sampling.frequency_penalty, 2.0f);
+  EXPECT_EQ(got.sampling.logit_bias, (std::vector<std::pair<int32_t, float>>{{9, -100.0f}}));
+  EXPECT_EQ(got.sampling.seed, static_cast<uint64_t>(-3));
+  EXPECT_TRUE(got.ignore_end);
+}
+
+TEST(Completions, DefaultsAreThoseOfTheDialect) {
+  TestServer server;
+  HttpClient client(server.port());
+  const json body = client.Post("/v1/completions", {{"prompt", "a b"}, {"temperature", nullptr}}).json();
+  EXPECT_EQ(body["usage"]["completion_tokens"], 16);
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(server.engine.submitted()[0].sampling.temperature, 1.0f);
+}
+
+// A stop string that begins in one token and ends in another, in a stream and in one piece.
+TEST(Completions, StopStringsCutAcrossTokens) {
+  TestServer server({.script = Says("alpha beta gamma delta epsilon")});
+  HttpClient client(server.port());
+  json request = {{"prompt", "x"}, {"max_tokens", 100}, {"stop", {"zzz", "mma de"}}, {"logprobs", 0}};
+  const json body = client.Post("/v1/completions", request).json();
+  EXPECT_EQ(body["choices"][0]["text"], " alpha beta ga");
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
+  // No token that begins after the cut is reported.
+  std::string joined;
+  for (const json& token : body["choices"][0]["logprobs"]["tokens"]) joined += token.get<std::string>();
+  EXPECT_THAT(joined, testing::StartsWith(" alpha beta ga"));
+  EXPECT_LE(joined.size(), std::string(" alpha beta gamma").size());
+  request["stream"] = true;
+  EXPECT_EQ(StreamedText(client.Post("/v1/completions", request)), " alpha beta ga");
+  request["stop"] = "never seen";
+  EXPECT_EQ(StreamedText(client.Post("/v1/completions", request)), " alpha beta gamma delta epsilon");
+}
+
+TEST(Completions, AStopStringFreesTheSequence) {
+  TestServer server({.manual = true, .script = Says("one two three four five six")});
+  HttpClient client(server.port());
+  client.Send(PostBytes("/v1/completions", R"({"prompt": "x", "max_tokens": 50, "stop": "two"})"));
+  ASSERT_TRUE(Eventually([&] { return server.engine.active() == 1; }));
+  server.engine.Step();
+  server.engine.Step();
+  EXPECT_TRUE(Eventually([&] { return server.engine.cancelled() == 1; }));
+  EXPECT_EQ(client.Receive().json()["choices"][0]["text"], " one ");
+}
+
+TEST(Completions, LogprobsNameTokensAndOffsets) {
+  TestServer server({.script = Says("Gr\u00fc\u00dfe aus Paris")});
+  HttpClient client(server.port());
+  const json body = client.Post("/v1/completions", {{"prompt", "x"}, {"max_tokens", 100}, {"logprobs", 2}}).json();
+  const json& choice = body["choices"][0];
+  const std::string text = choice["text"];
+  const json& logprobs = choice["logprobs"];
+  std::string joined;
+  std::vector<int64_t> offsets;
+  for (const json& token : logprobs["tokens"]) {
+    offsets.push_back(std::count_if(joined.begin(), joined.end(), [](char byte) { return (byte & 0xC0) != 0x80; }));
+    joined += token.get<std::string>();
+  }
+  EXPECT_EQ(joined, text);
+  EXPECT_EQ(logprobs["text_offset"], json(offsets));
+  EXPECT_EQ(logprobs["token_logprobs"][0], -0.5);
+  EXPECT_EQ(logprobs["top_logprobs"][0].size(), 2);
+  EXPECT_EQ(logprobs["top_logprobs"][0][logprobs["tokens"][0].get<std::string>()], -0.5);
+}
+
+// U+1F600 is four byte tokens in this vocabulary; a client must never see a half of it.
+TEST(Completions, CharactersStayWhole) {
+  TestServer server({.script = [](const GenerateRequest&) { return std::vector<int32_t>{243, 162, 155, 131, 350}; }});
+  HttpClient client(server.port());
+  const json request = {{"prompt", "x"}, {"max_tokens", 9}, {"stream", true}, {"logprobs", 1}};
+  const ClientReply reply = client.Post("/v1/completions", request);
+  EXPECT_EQ(StreamedText(reply).substr(0, 4), "\U0001F600") << reply.body;
+  const json first = json::parse(reply.events()[0])["choices"][0];
+  EXPECT_EQ(first["text"], "\U0001F600");
+  EXPECT_EQ(first["logprobs"]["tokens"][0], "bytes:\\xf0");
+  EXPECT_EQ(first["logprobs"]["tokens"].size(), 4);
+}
+
+TEST(Completions, EchoComesFirstWithItsScores) {
+  TestServer server({.script = Says("blue")});
+  HttpClient client(server.port());
+  json request = {{"prompt", "The sky is"}, {"max_tokens", 5}, {"echo", true}, {"logprobs", 1}};
+  const json choice = client.Post("/v1/completions", request).json()["choices"][0];
+  EXPECT_EQ(choice["text"], "The sky is blue");
+  const json& logprobs = choice["logprobs"];
+  EXPECT_EQ(logprobs["tokens"].size(), 5);
+  EXPECT_EQ(logprobs["token_logprobs"], json({nullptr, -1.0, -2.0, -3.0, -0.5}));
+  EXPECT_TRUE(logprobs["top_logprobs"][0].is_null());
+  EXPECT_EQ(logprobs["text_offset"], json({0, 0, 3, 7, 10}));
+  EXPECT_EQ(server.engine.submitted()[0].score_from, 0);
+
+  request["stream"] = true;
+  EXPECT_EQ(StreamedText(client.Post("/v1/completions", request)), "The sky is blue");
+  request = {{"prompt", "The sky is"}, {"max_tokens", 0}, {"echo", true}};
+  const json scored = client.Post("/v1/completions", request).json();
+  EXPECT_EQ(scored["choices"][0]["text"], "The sky is");
+  EXPECT_EQ(scored["usage"]["completion_tokens"], 0);
+}
+
+TEST(Completions, TheEndTokenIsNoText) {
+  TestServer server({.script = [](const GenerateRequest&) {
+    std::vector<int32_t> ids = Ids("done");
+    ids.push_back(TestTokenizer().vocabulary().eos);
+    return ids;
+  }});
+  HttpClient client(server.port());
+  const json body = client.Post("/v1/completions", {{"prompt", "x"}, {"max_tokens", 9}, {"logprobs", 0}}).json();
+  EXPECT_EQ(body["choices"][0]["text"], " done");
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(body["choices"][0]["logprobs"]["tokens"].size(), 1);
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -105,9 +107,9 @@ ClientReply HttpClient::Receive(bool head) {
   }
   if (head || reply.status == 100) return reply;
   uint64_t bytes = 0;
-  if (reply.headers["transfer-encoding"] == "chunked") {
+  if (reply.headers.contains("transfer-encoding")) {
     reply.body = TakeChunks();
-  } else if (absl::SimpleAtoi(reply.headers["content-length"], &bytes)) {
+  } else if (reply.headers.contains("content-length") && absl::SimpleAtoi(reply.headers["content-length"], &bytes)) {
     reply.body = TakeBytes(bytes);
   } else {
     while (Fill()) continue;
