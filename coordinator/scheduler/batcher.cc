@@ -60,7 +60,8 @@ class StepBuilder {
       StepSlice slice = MakeSlice(*sequence, std::min(rows_max, sequence->pending()));
       const int64_t bytes_left = kResultBytesMax - result_bytes_;
       if (ResultBytes(slice) > bytes_left) {
-        const int64_t rows = slice.rows - slice.targets + (slice.targets > 0 ? bytes_left / TargetBytes(slice) : 0);
+        // A prompt that is scored can be cut shorter; the rest asks for its last row and fits or does not.
+        const int64_t rows = slice.targets > 0 ? slice.rows - slice.targets + bytes_left / TargetBytes(slice) : 0;
         if (rows < 1 && !step_.slices.empty()) return;
         slice = MakeSlice(*sequence, std::clamp<int64_t>(rows, 1, slice.rows));
       }

@@ -31,6 +31,7 @@ class Core {
 
   EngineState State() const;
   bool ready() const { return deployment_.ready(); }
+  int64_t steps_in_flight() const { return static_cast<int64_t>(in_flight_.size()); }
   // Not OK while nothing but a change from outside can make it ready: the model does not fit, or a load failed for
   // good.
   absl::Status refusal() const { return deployment_.refusal(); }

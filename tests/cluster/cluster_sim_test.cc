@@ -1,0 +1,197 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "tests/cluster/sim_cluster.h"
+
+namespace barn {
+namespace {
+
+using ::testing::IsEmpty;
+
+GenerateRequest Request(std::mt19937_64& random, int prompt_max, int tokens_max) {
+  GenerateRequest request;
+  const int prompt = std::uniform_int_distribution<int>(1, prompt_max)(random);
+  for (int i = 0; i < prompt; ++i) request.prompt.push_back(std::uniform_int_distribution<int>(0, 49)(random));
+  request.max_tokens = std::uniform_int_distribution<int>(0, tokens_max)(random);
+  request.sampling.temperature = 0;
+  return request;
+}
+
+// Every reply is the answer of the fake model, or a beginning of it where the request was cut off.
+void ExpectTrueReplies(const SimCluster& sim) {
+  for (const auto& [id, reply] : sim.replies()) {
+    if (!reply.verdict.ok()) continue;
+    const std::vector<int32_t> answer = sim.model().Answer(reply.request.prompt, reply.request.max_tokens, {7});
+    ASSERT_LE(reply.tokens.size(), answer.size()) << "request " << id;
+    EXPECT_TRUE(std::equal(reply.tokens.begin(), reply.tokens.end(), answer.begin())) << "request " << id;
+    EXPECT_EQ(reply.ends, 1) << "request " << id;
+    if (reply.finish == FinishReason::kLength || reply.finish == FinishReason::kEnd) {
+      EXPECT_EQ(reply.tokens, answer) << "request " << id;
+      const bool ended = !answer.empty() && answer.back() == 7;
+      EXPECT_EQ(reply.finish, ended ? FinishReason::kEnd : FinishReason::kLength) << "request " << id;
+    }
+    if (reply.finish == FinishReason::kError) {
+      EXPECT_EQ(reply.status.code(), absl::StatusCode::kUnavailable) << reply.status;
+    }
+  }
+}
+
+SimOptions RandomOptions(uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
+  SimOptions options;
+  options.seed = seed;
+  options.workers = pick(1, 4);
+  options.kv_blocks = pick(16, 80);
+  options.kv_block_tokens = pick(2, 8);
+  options.step_tokens_max = pick(1, 64);
+  options.waiting_max = pick(4, 40);
+  options.delay_max = absl::Milliseconds(pick(0, 50));
+  options.compute_max = absl::Milliseconds(pick(0, 30));
+  if (seed % 4 == 1) options.stream_break = 0.003;
+  if (seed % 4 == 2) options.step_failure = 0.01;
+  if (seed % 8 == 3) options.garbage = 0.01;
+  if (seed % 8 == 7) options.step_stall = 0.01;
+  return options;
+}
+
+// Requests come, some leave; workers die, hang and come back. Runs to the end of all requests and heals the cluster.
+void Chaos(SimCluster& sim, int workers, uint64_t seed) {
+  sim.StartAll();
+  sim.RunUntilReady(absl::Seconds(20));
+  std::mt19937_64& random = sim.random();
+  const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
+  const int requests = pick(1, 24);
+  for (int i = 0; i < requests; ++i) {
+    sim.At(sim.now() + absl::Milliseconds(pick(0, 3000)), [&sim, &random, pick] {
+      const int64_t id = sim.Submit(Request(random, 40, 20));
+      if (pick(0, 3) == 0) sim.At(sim.now() + absl::Milliseconds(pick(0, 1500)), [&sim, id] { sim.Cancel(id); });
+    });
+  }
+  if (seed % 3 == 0) {
+    const int worker = pick(0, workers - 1);
+    sim.At(sim.now() + absl::Milliseconds(pick(0, 2500)),
+           [&sim, worker, silent = pick(0, 1) == 1] { sim.Kill(worker, silent); });
+    sim.At(sim.now() + absl::Milliseconds(pick(2600, 9000)), [&sim, worker] { sim.Restart(worker); });
+  }
+  sim.RunFor(absl::Seconds(4));
+  EXPECT_TRUE(sim.RunUntilIdle(absl::Minutes(10)));
+}
+
+TEST(ClusterSim, ThousandsOfHistoriesKeepEveryPromise) {
+  for (uint64_t seed = 1; seed <= 4000; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    const SimOptions options = RandomOptions(seed);
+    SimCluster sim(options);
+    Chaos(sim, options.workers, seed);
+    // Healed, it serves again, with every block back in the pool.
+    sim.Calm();
+    sim.RunFor(absl::Seconds(30));
+    EXPECT_TRUE(sim.RunUntilReady(absl::Seconds(30))) << sim.core().State().reason;
+    std::mt19937_64 random(seed);
+    const int64_t last = sim.Submit(Request(random, 10, 10));
+    EXPECT_TRUE(sim.RunUntilIdle(absl::Minutes(1)));
+    EXPECT_TRUE(sim.replies().at(last).finish == FinishReason::kLength ||
+                sim.replies().at(last).finish == FinishReason::kEnd);
+    sim.RunFor(absl::Seconds(1));
+    const EngineState state = sim.core().State();
+    EXPECT_EQ(state.kv_blocks_free, state.kv_blocks_total);
+    EXPECT_EQ(state.running + state.waiting, 0);
+    EXPECT_LE(sim.steps_in_flight_max(), options.workers);
+    EXPECT_THAT(sim.errors(), IsEmpty());
+    ExpectTrueReplies(sim);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(ClusterSim, TheSameSeedGivesTheSameActions) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    const SimOptions options = RandomOptions(seed);
+    SimCluster first(options), second(options);
+    Chaos(first, options.workers, seed);
+    Chaos(second, options.workers, seed);
+    EXPECT_EQ(first.fingerprint(), second.fingerprint()) << "seed " << seed;
+    EXPECT_EQ(first.now(), second.now()) << "seed " << seed;
+  }
+}
+
+TEST(ClusterSim, ConcurrentRequestsGetTheSameTokensAsOneAtATime) {
+  for (int workers = 1; workers <= 3; ++workers) {
+    SimOptions options{.workers = workers, .seed = 7, .kv_blocks = 600, .step_tokens_max = 64};
+    std::mt19937_64 random(workers);
+    std::vector<GenerateRequest> requests;
+    for (int i = 0; i < 32; ++i) requests.push_back(Request(random, 60, 30));
+
+    SimCluster together(options);
+    together.StartAll();
+    ASSERT_TRUE(together.RunUntilReady(absl::Seconds(10)));
+    for (const GenerateRequest& request : requests) together.Submit(request);
+    ASSERT_TRUE(together.RunUntilIdle(absl::Minutes(5)));
+
+    SimCluster alone(options);
+    alone.StartAll();
+    ASSERT_TRUE(alone.RunUntilReady(absl::Seconds(10)));
+    for (const GenerateRequest& request : requests) {
+      alone.Submit(request);
+      ASSERT_TRUE(alone.RunUntilIdle(absl::Minutes(5)));
+    }
+    for (size_t i = 1; i <= requests.size(); ++i) {
+      EXPECT_EQ(together.replies().at(i).tokens, alone.replies().at(i).tokens) << "request " << i;
+    }
+    EXPECT_THAT(together.errors(), IsEmpty());
+    EXPECT_THAT(alone.errors(), IsEmpty());
+    ExpectTrueReplies(together);
+    ExpectTrueReplies(alone);
+    // Work in flight on every stage, and never more.
+    EXPECT_EQ(together.steps_in_flight_max(), workers);
+  }
+}
+
+TEST(ClusterSim, SeveralStagesWorkAtTheSameTime) {
+  // Fixed times: 10 ms for a step on each stage, messages at once. 8 requests decode 20 tokens each.
+  SimOptions options{.workers = 2, .seed = 3, .kv_blocks = 200, .delay_max = absl::ZeroDuration()};
+  SimCluster sim(options);
+  sim.StartAll();
+  ASSERT_TRUE(sim.RunUntilReady(absl::Seconds(10)));
+  GenerateRequest request;
+  request.prompt = {1};
+  request.max_tokens = 40;
+  request.ignore_end = true;
+  request.sampling.temperature = 0;
+  for (int i = 0; i < 8; ++i) sim.Submit(request);
+  const int64_t steps_before = sim.core().State().steps_total;
+  ASSERT_TRUE(sim.RunUntilIdle(absl::Minutes(1)));
+  // Two micro-batches of four sequences each: twice as many steps as tokens, not eight times.
+  EXPECT_NEAR(sim.core().State().steps_total - steps_before, 2 * 40, 8);
+  EXPECT_EQ(sim.steps_in_flight_max(), 2);
+}
+
+TEST(ClusterSim, AKilledWorkerEndsRequestsWithinTheLease) {
+  for (const bool silent : {false, true}) {
+    SimCluster sim({.workers = 3, .seed = 11, .compute_max = absl::Milliseconds(200)});
+    sim.StartAll();
+    ASSERT_TRUE(sim.RunUntilReady(absl::Seconds(10)));
+    std::mt19937_64 random(1);
+    GenerateRequest request = Request(random, 20, 1);
+    request.max_tokens = 100;
+    request.ignore_end = true;
+    const int64_t id = sim.Submit(request);
+    sim.RunFor(absl::Seconds(2));
+    const absl::Time killed = sim.now();
+    sim.Kill(1, silent);
+    ASSERT_TRUE(sim.RunUntilIdle(absl::Minutes(1)));
+    EXPECT_LT(sim.now() - killed, silent ? absl::Seconds(4) : absl::Seconds(1));
+    EXPECT_EQ(sim.replies().at(id).finish, FinishReason::kError);
+    EXPECT_EQ(sim.replies().at(id).status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_FALSE(sim.core().ready());
+    sim.Restart(1);
+    EXPECT_TRUE(sim.RunUntilReady(absl::Seconds(10)));
+    EXPECT_THAT(sim.errors(), IsEmpty());
+  }
+}
+
+}  // namespace
+}  // namespace barn

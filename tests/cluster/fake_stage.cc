@@ -1,0 +1,125 @@
+#include "tests/cluster/fake_stage.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_format.h"
+
+namespace barn {
+
+uint64_t FakeModel::Extend(uint64_t hash, int32_t token) {
+  hash = (hash ^ static_cast<uint64_t>(token + 1)) * 0x9E3779B97F4A7C15ULL;
+  return hash ^ (hash >> 29);
+}
+
+float FakeModel::Logit(uint64_t hash, int32_t id) const {
+  return 5 - 0.5f * static_cast<float>((id - Best(hash) + vocabulary) % vocabulary);
+}
+
+double FakeModel::LogSumExp() const {
+  double sum = 0;
+  for (int k = 0; k < vocabulary; ++k) sum += std::exp(5 - 0.5 * k);
+  return std::log(sum);
+}
+
+std::vector<int32_t> FakeModel::Answer(std::vector<int32_t> prompt, int64_t max_tokens,
+                                       const std::set<int32_t>& end_ids) const {
+  uint64_t hash = 0;
+  for (int32_t token : prompt) hash = Extend(hash, token);
+  std::vector<int32_t> answer;
+  while (static_cast<int64_t>(answer.size()) < max_tokens) {
+    answer.push_back(Best(hash));
+    if (end_ids.contains(answer.back())) break;
+    hash = Extend(hash, answer.back());
+  }
+  return answer;
+}
+
+FakeStage::FakeStage(const FakeModel& model, const proto::LoadRequest& load)
+    : model_(model), load_(load), cells_(load.kv_blocks() * load.kv_block_tokens(), -1) {}
+
+uint64_t FakeStage::HashTo(const std::vector<int32_t>& blocks, int64_t position) const {
+  uint64_t hash = 0;
+  for (int64_t p = 0; p <= position; ++p) {
+    const int64_t cell = blocks[p / load_.kv_block_tokens()] * load_.kv_block_tokens() + p % load_.kv_block_tokens();
+    hash = FakeModel::Extend(hash, cells_[cell]);
+  }
+  return hash;
+}
+
+void FakeStage::UpdateTable(const proto::StepSequence& sequence) {
+  std::vector<int32_t>& table = tables_[sequence.sequence_id()];
+  if (sequence.block_offset() != static_cast<int>(table.size())) {
+    errors_.push_back(absl::StrFormat("sequence %d: block offset %d, %d known", sequence.sequence_id(),
+                                      sequence.block_offset(), table.size()));
+  }
+  for (int32_t block : sequence.new_blocks()) {
+    if (block < 0 || block >= load_.kv_blocks()) errors_.push_back(absl::StrFormat("block %d", block));
+    for (const auto& [id, other] : tables_) {
+      if (std::count(other.begin(), other.end(), block) > 0) {
+        errors_.push_back(
+            absl::StrFormat("block %d of sequence %d still belongs to %d", block, sequence.sequence_id(), id));
+      }
+    }
+    table.push_back(block);
+  }
+}
+
+FakeStage::Output FakeStage::Run(const proto::StepRequest& step, const std::vector<uint64_t>& input) {
+  Output output;
+  output.result.set_epoch(step.epoch());
+  output.result.set_step_id(step.step_id());
+  output.result.set_compute_us(10);
+  for (int64_t id : step.released_sequences()) tables_.erase(id);
+  for (const proto::StepSequence& sequence : step.sequences()) {
+    UpdateTable(sequence);
+    const std::vector<int32_t>& table = tables_[sequence.sequence_id()];
+    const size_t first_row = output.rows.size();
+    for (int row = 0; row < sequence.rows(); ++row) {
+      const int64_t position = sequence.first_position() + row;
+      if (position >= static_cast<int64_t>(table.size()) * load_.kv_block_tokens()) {
+        errors_.push_back(absl::StrFormat("sequence %d: no block for position %d", sequence.sequence_id(), position));
+        return output;
+      }
+      cells_[table[position / load_.kv_block_tokens()] * load_.kv_block_tokens() + position % load_.kv_block_tokens()] =
+          sequence.tokens(row);
+      output.rows.push_back(HashTo(table, position));
+    }
+    if (load_.stage() + 1 == load_.stages()) {
+      *output.result.add_sequences() = Answer(sequence, std::span(output.rows).subspan(first_row));
+    }
+  }
+  if (load_.stage() > 0 && input != output.rows) errors_.push_back("a stage sees another history than the one before");
+  return output;
+}
+
+proto::SequenceResult FakeStage::Answer(const proto::StepSequence& sequence, std::span<const uint64_t> rows) const {
+  proto::SequenceResult result;
+  result.set_sequence_id(sequence.sequence_id());
+  if (sequence.want_candidates()) {
+    for (int k = 0; k < sequence.candidates() && k < model_.vocabulary; ++k) {
+      result.add_candidate_ids((model_.Best(rows.back()) + k) % model_.vocabulary);
+      result.add_candidate_logits(5 - 0.5f * k);
+    }
+    result.set_logsumexp(model_.LogSumExp());
+  }
+  if (sequence.want_full_logits()) {
+    std::vector<float> logits;
+    for (int id = 0; id < model_.vocabulary; ++id) logits.push_back(model_.Logit(rows.back(), id));
+    result.set_full_logits(std::string(reinterpret_cast<const char*>(logits.data()), logits.size() * 4));
+  }
+  for (int i = 0; i < sequence.targets_size(); ++i) {
+    const uint64_t hash = rows[rows.size() - sequence.targets_size() + i];
+    proto::TargetScore& score = *result.add_scores();
+    score.set_logit(model_.Logit(hash, sequence.targets(i)));
+    score.set_logsumexp(model_.LogSumExp());
+    score.set_best(sequence.targets(i) == model_.Best(hash));
+    for (int k = 0; k < sequence.target_candidates(); ++k) {
+      score.add_candidate_ids((model_.Best(hash) + k) % model_.vocabulary);
+      score.add_candidate_logits(5 - 0.5f * k);
+    }
+  }
+  return result;
+}
+
+}  // namespace barn

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "proto/cluster.pb.h"
+
+namespace barn {
+
+// The model that fake workers run: the next token depends on every token of the history, so that a lost, repeated or
+// misplaced token changes the rest of the answer. After a history with hash h the best token is h % vocabulary and
+// the token that lies k further on (cyclically) has the logit 5 - k / 2.
+struct FakeModel {
+  int vocabulary = 50;
+
+  static uint64_t Extend(uint64_t hash, int32_t token);
+  int32_t Best(uint64_t hash) const { return static_cast<int32_t>(hash % vocabulary); }
+  float Logit(uint64_t hash, int32_t id) const;
+  double LogSumExp() const;
+  // What a cluster must answer greedily.
+  std::vector<int32_t> Answer(std::vector<int32_t> prompt, int64_t max_tokens, const std::set<int32_t>& end_ids) const;
+};
+
+// One pipeline stage without a transport. Its KV cells hold tokens and are read through the block tables that the
+// coordinator sends, so that a block that is reused too early, or a wrong difference, shows as a wrong token.
+class FakeStage {
+ public:
+  FakeStage(const FakeModel& model, const proto::LoadRequest& load);
+
+  struct Output {
+    proto::StepResult result;
+    std::vector<uint64_t> rows;  // For the next stage.
+  };
+  // `input`: rows of the stage before; not looked at on the first. What makes no sense is noted in errors().
+  Output Run(const proto::StepRequest& step, const std::vector<uint64_t>& input);
+
+  const proto::LoadRequest& load() const { return load_; }
+  const std::vector<std::string>& errors() const { return errors_; }
+
+ private:
+  uint64_t HashTo(const std::vector<int32_t>& blocks, int64_t position) const;
+  void UpdateTable(const proto::StepSequence& sequence);
+  proto::SequenceResult Answer(const proto::StepSequence& sequence, std::span<const uint64_t> rows) const;
+
+  const FakeModel model_;
+  const proto::LoadRequest load_;
+  std::vector<int32_t> cells_;  // [kv_blocks * kv_block_tokens]
+  std::map<int64_t, std::vector<int32_t>> tables_;
+  std::vector<std::string> errors_;
+};
+
+}  // namespace barn

@@ -1,0 +1,160 @@
+#include "coordinator/scheduler/results.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+namespace barn {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr int kVocabulary = 4;
+
+// A step of one sequence that wants everything: 3 rows, 2 targets, 2 candidates, all logits.
+BatchStep TestStep() {
+  BatchStep step;
+  step.slices.push_back({.sequence_id = 9,
+                         .first_position = 0,
+                         .rows = 3,
+                         .candidates = 2,
+                         .full_logits = true,
+                         .targets = 2,
+                         .target_candidates = 1});
+  step.slices.push_back({.sequence_id = 10, .first_position = 0, .rows = 1});
+  return step;
+}
+
+proto::StepResult GoodResult() {
+  proto::StepResult result;
+  proto::SequenceResult& sequence = *result.add_sequences();
+  sequence.set_sequence_id(9);
+  sequence.add_candidate_ids(3);
+  sequence.add_candidate_ids(1);
+  sequence.add_candidate_logits(2.5f);
+  sequence.add_candidate_logits(-INFINITY);
+  sequence.set_logsumexp(3);
+  const std::vector<float> logits = {-1, -INFINITY, 0, 2.5f};
+  sequence.set_full_logits(std::string(reinterpret_cast<const char*>(logits.data()), 16));
+  for (int i = 0; i < 2; ++i) {
+    proto::TargetScore& score = *sequence.add_scores();
+    score.set_logit(1);
+    score.set_logsumexp(2.5);
+    score.add_candidate_ids(0);
+    score.add_candidate_logits(1.5f);
+    score.set_best(i == 1);
+  }
+  return result;
+}
+
+TEST(MatchResults, TakesWhatWasAskedFor) {
+  const proto::StepResult result = GoodResult();
+  const auto matched = MatchResults(TestStep(), result, kVocabulary);
+  ASSERT_TRUE(matched.ok()) << matched.status();
+  EXPECT_THAT(*matched, ElementsAre(&result.sequences(0), nullptr));
+}
+
+TEST(MatchResults, RefusesEverythingElse) {
+  using Change = std::function<void(proto::StepResult&)>;
+  const std::pair<const char*, Change> cases[] = {
+      {"no result for sequence 9", [](auto& r) { r.clear_sequences(); }},
+      {"sequence 9 has two results", [](auto& r) { *r.add_sequences() = r.sequences(0); }},
+      {"sequence 77 is not in this step", [](auto& r) { r.add_sequences()->set_sequence_id(77); }},
+      {"1 ids and 2 logits of candidates, 2",
+       [](auto& r) { r.mutable_sequences(0)->mutable_candidate_ids()->RemoveLast(); }},
+      {"3 ids and 2 logits", [](auto& r) { r.mutable_sequences(0)->add_candidate_ids(1); }},
+      {"id 4 is outside the vocabulary", [](auto& r) { r.mutable_sequences(0)->set_candidate_ids(1, 4); }},
+      {"id -1 is outside", [](auto& r) { r.mutable_sequences(0)->set_candidate_ids(1, -1); }},
+      {"logit nan", [](auto& r) { r.mutable_sequences(0)->set_candidate_logits(0, NAN); }},
+      {"logit inf", [](auto& r) { r.mutable_sequences(0)->set_candidate_logits(0, INFINITY); }},
+      {"better than the one before", [](auto& r) { r.mutable_sequences(0)->set_candidate_logits(1, 9); }},
+      {"logsumexp is nan", [](auto& r) { r.mutable_sequences(0)->set_logsumexp(NAN); }},
+      {"full logits of 3 bytes, 16", [](auto& r) { r.mutable_sequences(0)->set_full_logits("abc"); }},
+      {"full logits: entry 3 is",
+       [](auto& r) { r.mutable_sequences(0)->mutable_full_logits()->replace(12, 4, "\xff\xff\xff\xff"); }},
+      {"1 target scores, 2", [](auto& r) { r.mutable_sequences(0)->mutable_scores()->RemoveLast(); }},
+      {"target: logit nan", [](auto& r) { r.mutable_sequences(0)->mutable_scores(1)->set_logit(NAN); }},
+      {"target: logsumexp is inf", [](auto& r) { r.mutable_sequences(0)->mutable_scores(1)->set_logsumexp(INFINITY); }},
+      {"0 ids and 1 logits of target",
+       [](auto& r) { r.mutable_sequences(0)->mutable_scores(0)->clear_candidate_ids(); }},
+      {"sequence 10: 1 ids",
+       [](auto& r) {
+         r.add_sequences()->set_sequence_id(10);
+         r.mutable_sequences(1)->add_candidate_ids(0);
+       }},
+  };
+  for (const auto& [part_of_message, change] : cases) {
+    proto::StepResult result = GoodResult();
+    change(result);
+    const auto matched = MatchResults(TestStep(), result, kVocabulary);
+    ASSERT_FALSE(matched.ok()) << part_of_message;
+    EXPECT_EQ(matched.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(matched.status().message()), HasSubstr(part_of_message));
+  }
+}
+
+Sequence TestSequence(int64_t max_tokens) {
+  GenerateRequest request;
+  request.prompt = {2, 0, 3};
+  request.max_tokens = max_tokens;
+  request.sampling.temperature = 0;
+  request.top_logprobs = 1;
+  request.score_from = 0;
+  request.score_top_logprobs = 1;
+  Sequence sequence(9, std::move(request), 0);
+  sequence.scheduled = sequence.computed = 3;
+  return sequence;
+}
+
+TEST(ApplyResult, EntersScoresAndTheDrawnToken) {
+  Sequence sequence = TestSequence(2);
+  RequestUpdate update;
+  BatchStep step = TestStep();
+  proto::StepResult result = GoodResult();
+  result.mutable_sequences(0)->set_candidate_logits(1, 0.5f);
+  EXPECT_EQ(ApplyResult(step.slices[0], &result.sequences(0), {1}, sequence, update), FinishReason::kNone);
+  ASSERT_EQ(update.tokens.size(), 1u);
+  EXPECT_EQ(update.tokens[0].id, 3);
+  EXPECT_FLOAT_EQ(update.tokens[0].logprob, -0.5f);
+  ASSERT_EQ(update.tokens[0].top.size(), 1u);
+  EXPECT_EQ(update.tokens[0].top[0].id, 3);
+  EXPECT_THAT(update.tokens[0].full_logits, ElementsAre(-1, -INFINITY, 0, 2.5f));
+  EXPECT_THAT(sequence.tokens, ElementsAre(2, 0, 3, 3));
+  EXPECT_EQ(update.prompt_tokens_done, 3);
+  // Of two targets the last belongs to the last row, which predicts no prompt token.
+  ASSERT_EQ(update.prompt_scores.size(), 1u);
+  EXPECT_EQ(update.prompt_scores[0].index, 2);
+  EXPECT_EQ(update.prompt_scores[0].id, 3);
+  EXPECT_DOUBLE_EQ(update.prompt_scores[0].logprob, -1.5);
+  EXPECT_FALSE(update.prompt_scores[0].best);
+  EXPECT_EQ(update.prompt_scores[0].top[0].id, 0);
+  EXPECT_FLOAT_EQ(update.prompt_scores[0].top[0].logprob, -1);
+}
+
+TEST(ApplyResult, KnowsTheEnd) {
+  const BatchStep step = TestStep();
+  const proto::StepResult result = GoodResult();
+  RequestUpdate update;
+  Sequence length = TestSequence(1), end = TestSequence(5), ignored = TestSequence(5);
+  ignored.request.ignore_end = true;
+  EXPECT_EQ(ApplyResult(step.slices[0], &result.sequences(0), {}, length, update), FinishReason::kLength);
+  EXPECT_EQ(ApplyResult(step.slices[0], &result.sequences(0), {3}, end, update), FinishReason::kEnd);
+  EXPECT_EQ(ApplyResult(step.slices[0], &result.sequences(0), {3}, ignored, update), FinishReason::kNone);
+  EXPECT_EQ(update.tokens.size(), 3u) << "the token that ends is a token, too";
+}
+
+TEST(ApplyResult, APromptThatIsOnlyScoredEndsWhenAllOfItIsComputed) {
+  const StepSlice slice{.sequence_id = 9, .first_position = 0, .rows = 2};
+  RequestUpdate update;
+  Sequence sequence = TestSequence(0);
+  sequence.computed = 2;
+  EXPECT_EQ(ApplyResult(slice, nullptr, {}, sequence, update), FinishReason::kNone);
+  sequence.computed = 3;
+  EXPECT_EQ(ApplyResult(slice, nullptr, {}, sequence, update), FinishReason::kLength);
+}
+
+}  // namespace
+}  // namespace barn
