@@ -1,9 +1,12 @@
 #include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
 
 #include "coordinator/cli/commands.h"
 
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);  // A peer that goes away is an error value, not the end of the process.
+  spdlog::set_default_logger(spdlog::stderr_color_mt("barn"));  // stdout is for data.
   CLI::App app("Barn serves large quantized language models from the machines you have.", "barn");
   app.require_subcommand(1);
   app.set_config("--config", "barn.toml", "Settings in TOML; flags and BARN_* variables win", false);

@@ -1,5 +1,7 @@
 // `barn worker`: runs a slice for a coordinator.
+#include <spdlog/spdlog.h>
 #include <atomic>
+
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -10,7 +12,6 @@
 #include "coordinator/cli/size_text.h"
 #include "coordinator/cli/stop_signal.h"
 #include "proto/base/status.h"
-#include "spdlog/spdlog.h"
 #include "worker/service/worker.h"
 
 namespace barn {
