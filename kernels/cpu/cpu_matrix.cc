@@ -29,26 +29,6 @@ absl::StatusOr<std::unique_ptr<CpuMatrix>> CpuMatrix::Create(DType dtype, Matrix
   return matrix;
 }
 
-const float* CpuMatrix::FloatRow(const KernelTable& kernels, int64_t index, int64_t r, float* scratch) const {
-  const std::byte* bytes = row(index, r);
-  const auto cols = static_cast<size_t>(shape_.cols);
-  switch (dtype_) {
-    case DType::kF32:
-      if (reinterpret_cast<uintptr_t>(bytes) % alignof(float) == 0) return reinterpret_cast<const float*>(bytes);
-      break;
-    case DType::kF16:
-      kernels.halves_to_floats(reinterpret_cast<const uint8_t*>(bytes), scratch, cols);
-      return scratch;
-    case DType::kBF16:
-      kernels.bf16_to_floats(reinterpret_cast<const uint8_t*>(bytes), scratch, cols);
-      return scratch;
-    default:
-      break;
-  }
-  DecodeRow(dtype_, bytes, scratch, shape_.cols);
-  return scratch;
-}
-
 void CpuMatrix::Multiply(const KernelTable& kernels, int64_t index, int64_t row_begin, int64_t row_end,
                          const Input& input, float* out, int64_t out_stride, const float* bias,
                          Scratch& scratch) const {
@@ -67,17 +47,29 @@ void CpuMatrix::Multiply(const KernelTable& kernels, int64_t index, int64_t row_
                    .scratch = scratch.Get<uint8_t>(Int8ScratchBytes(blocks))});
     return;
   }
-  float* decoded = scratch.Get<float>(static_cast<size_t>(shape_.cols));
+  MultiplyFloat(kernels, index, row_begin, row_end, input, out, out_stride, bias, scratch);
+}
+
+void CpuMatrix::MultiplyFloat(const KernelTable& kernels, int64_t index, int64_t row_begin, int64_t row_end,
+                              const Input& input, float* out, int64_t out_stride, const float* bias,
+                              Scratch& scratch) const {
+  const bool plain = dtype_ == DType::kF32 || dtype_ == DType::kF16 || dtype_ == DType::kBF16;
+  const auto product = dtype_ == DType::kF16    ? kernels.f16_row
+                       : dtype_ == DType::kBF16 ? kernels.bf16_row
+                                                : kernels.f32_row;
+  float* decoded = plain ? nullptr : scratch.Get<float>(static_cast<size_t>(shape_.cols));
   for (int64_t r = row_begin; r < row_end; ++r) {
-    kernels.float_row({.weight = FloatRow(kernels, index, r, decoded),
-                       .cols = static_cast<size_t>(shape_.cols),
-                       .x = input.x.data,
-                       .x_stride = static_cast<size_t>(input.x.stride),
-                       .index = input.index,
-                       .tokens = static_cast<size_t>(input.tokens),
-                       .out = out + (r - row_begin),
-                       .out_stride = static_cast<size_t>(out_stride),
-                       .bias = bias == nullptr ? 0.0f : bias[r - row_begin]});
+    if (!plain) DecodeRow(dtype_, row(index, r), decoded, shape_.cols);
+    const void* weight = plain ? static_cast<const void*>(row(index, r)) : decoded;
+    product({.weight = static_cast<const uint8_t*>(weight),
+             .cols = static_cast<size_t>(shape_.cols),
+             .x = input.x.data,
+             .x_stride = static_cast<size_t>(input.x.stride),
+             .index = input.index,
+             .tokens = static_cast<size_t>(input.tokens),
+             .out = out + (r - row_begin),
+             .out_stride = static_cast<size_t>(out_stride),
+             .bias = bias == nullptr ? 0.0f : bias[r - row_begin]});
   }
 }
 

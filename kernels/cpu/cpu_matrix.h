@@ -27,9 +27,6 @@ class CpuMatrix final : public Matrix {
   bool uses_int8() const { return int8_product_ != nullptr; }
   const std::byte* row(int64_t index, int64_t r) const { return data_ + (index * shape_.rows + r) * row_bytes_; }
 
-  // Row r of matrix `index` in f32. May return the weights themselves, else decodes into scratch, f32[cols].
-  const float* FloatRow(const KernelTable& kernels, int64_t index, int64_t r, float* scratch) const;
-
   // What the inputs of a product are: f32 rows, their int8 form where uses_int8(), and which rows are meant.
   struct Input {
     Tensor x = {};
@@ -43,6 +40,9 @@ class CpuMatrix final : public Matrix {
                 float* out, int64_t out_stride, const float* bias, Scratch& scratch) const;
 
  private:
+  void MultiplyFloat(const KernelTable& kernels, int64_t index, int64_t row_begin, int64_t row_end, const Input& input,
+                     float* out, int64_t out_stride, const float* bias, Scratch& scratch) const;
+
   CpuMatrix(DType dtype, MatrixShape shape, const std::byte* data, int64_t row_bytes)
       : dtype_(dtype), shape_(shape), data_(data), row_bytes_(row_bytes) {}
 
@@ -50,7 +50,7 @@ class CpuMatrix final : public Matrix {
   MatrixShape shape_;
   const std::byte* data_;
   int64_t row_bytes_;
-  void (*int8_product_)(const Int8Args&) = nullptr;
+  void (*int8_product_)(const Int8Args&) = nullptr;  // Null: the rows meet f32.
 };
 
 }  // namespace barn

@@ -12,7 +12,24 @@
 namespace barn {
 namespace {
 
-template <class Isa, int kTokens>
+// How sixteen weights of each plain type become f32.
+template <class Isa>
+struct F32Row {
+  static constexpr size_t kBytes = 4;
+  static typename Isa::Wide Load(const uint8_t* p) { return Isa::WideLoadBytes(p); }
+};
+template <class Isa>
+struct F16Row {
+  static constexpr size_t kBytes = 2;
+  static typename Isa::Wide Load(const uint8_t* p) { return Isa::WideLoadHalves(p); }
+};
+template <class Isa>
+struct Bf16Row {
+  static constexpr size_t kBytes = 2;
+  static typename Isa::Wide Load(const uint8_t* p) { return Isa::WideLoadBf16(p); }
+};
+
+template <class Isa, class Row, int kTokens>
 void FloatRowTimesTokens(const FloatRowArgs& a, size_t token) {
   const float* x[kTokens];
   typename Isa::Wide sums[kTokens];
@@ -23,28 +40,28 @@ void FloatRowTimesTokens(const FloatRowArgs& a, size_t token) {
   }
   const size_t whole = a.cols / 16 * 16;
   for (size_t k = 0; k < whole; k += 16) {
-    const typename Isa::Wide weight = Isa::WideLoad(a.weight + k);
+    const typename Isa::Wide weight = Row::Load(a.weight + k * Row::kBytes);
     for (int t = 0; t < kTokens; ++t) sums[t] = Isa::WideMulAdd(weight, Isa::WideLoad(x[t] + k), sums[t]);
   }
   if (whole < a.cols) {
-    const size_t rest_bytes = (a.cols - whole) * sizeof(float);
-    float padded[16] = {};
-    memcpy(padded, a.weight + whole, rest_bytes);
-    const typename Isa::Wide weight = Isa::WideLoad(padded);
+    const size_t rest = a.cols - whole;
+    uint8_t padded[16 * Row::kBytes] = {};
+    memcpy(padded, a.weight + whole * Row::kBytes, rest * Row::kBytes);
+    const typename Isa::Wide weight = Row::Load(padded);
     for (int t = 0; t < kTokens; ++t) {
       float padded_x[16] = {};
-      memcpy(padded_x, x[t] + whole, rest_bytes);
+      memcpy(padded_x, x[t] + whole, rest * sizeof(float));
       sums[t] = Isa::WideMulAdd(weight, Isa::WideLoad(padded_x), sums[t]);
     }
   }
   for (int t = 0; t < kTokens; ++t) a.out[(token + t) * a.out_stride] = Isa::WideSum(sums[t]) + a.bias;
 }
 
-template <class Isa>
+template <class Isa, class Row>
 void FloatRow(const FloatRowArgs& a) {
   size_t token = 0;
-  for (; token + 4 <= a.tokens; token += 4) FloatRowTimesTokens<Isa, 4>(a, token);
-  for (; token < a.tokens; ++token) FloatRowTimesTokens<Isa, 1>(a, token);
+  for (; token + 4 <= a.tokens; token += 4) FloatRowTimesTokens<Isa, Row, 4>(a, token);
+  for (; token < a.tokens; ++token) FloatRowTimesTokens<Isa, Row, 1>(a, token);
 }
 
 // Blocks of 32: scale = largest magnitude / 127, code = x / scale rounded to nearest even. A block below 1e-30 becomes

@@ -133,13 +133,9 @@ struct FormatMXFP4 : SmallBlocks<17, 24, true> {
   }
   template <class Isa>
   static void Scales(const uint8_t* chunk, int blocks, typename Isa::Floats& d, typename Isa::Floats& m) {
-    uint32_t bits[8];
-    for (int b = 0; b < 8; ++b) {
-      // 2^(e - 128); the two smallest are subnormal numbers.
-      const uint32_t e = b < blocks ? chunk[17 * b] : 0;
-      bits[b] = b >= blocks ? 0 : e >= 2 ? (e - 1) << 23 : e == 1 ? 0x00400000u : 0x00200000u;
-    }
-    d = Isa::LoadFloats(reinterpret_cast<const float*>(bits));
+    uint64_t exponents = 0;
+    for (int b = 0; b < blocks; ++b) exponents |= static_cast<uint64_t>(chunk[17 * b]) << (8 * b);
+    d = Isa::HalvedPowers(exponents);
     m = Isa::Mul(d, Isa::Set(-12.0f));
   }
 };
@@ -198,6 +194,12 @@ struct FormatQ5_K : BigBlocks<176, 31, true, Kind::kAffine> {
   }
 };
 
+// Byte i of `bytes` becomes byte 2 i; the others are 0.
+inline uint64_t EverySecondByte(uint64_t bytes) {
+  bytes = (bytes | bytes << 16) & 0x0000ffff0000ffff;
+  return (bytes | bytes << 8) & 0x00ff00ff00ff00ff;
+}
+
 struct FormatIQ4_XS : BigBlocks<136, 127, false, Kind::kSigned> {
   static constexpr uint32_t kTypeId = 23;
   template <class Isa>
@@ -206,12 +208,14 @@ struct FormatIQ4_XS : BigBlocks<136, 127, false, Kind::kSigned> {
   }
   template <class Isa>
   static void Scales(const uint8_t* chunk, int, typename Isa::Floats& d, typename Isa::Floats&) {
-    const uint32_t high = ReadAs<uint16_t>(chunk + 2);
-    uint64_t scales = 0;
-    for (int b = 0; b < 8; ++b) {
-      const uint64_t low = chunk[4 + b / 2] >> (4 * (b % 2)) & 15;
-      scales |= (low | (high >> (2 * b) & 3) << 4) << (8 * b);
-    }
+    const uint32_t low = ReadAs<uint32_t>(chunk + 4);
+    // Fields of 4 and of 2 bits are spread to a byte each.
+    const uint64_t nibbles = EverySecondByte(low & 0x0f0f0f0f) | EverySecondByte(low >> 4 & 0x0f0f0f0f) << 8;
+    uint64_t high = ReadAs<uint16_t>(chunk + 2);
+    high = (high | high << 24) & 0x000000ff000000ff;
+    high = (high | high << 12) & 0x000f000f000f000f;
+    high = (high | high << 6) & 0x0303030303030303;
+    const uint64_t scales = nibbles | high << 4;
     d = Isa::Mul(Isa::Set(Isa::Half(chunk)), Isa::Add(Isa::FromBytes(scales), Isa::Set(-32.0f)));
   }
 };

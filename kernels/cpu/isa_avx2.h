@@ -54,6 +54,12 @@ struct Avx2Isa {
   static Floats FromBytes(uint64_t bytes) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(bytes))));
   }
+  static Floats HalvedPowers(uint64_t exponents) {
+    const __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(exponents)));
+    const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    const __m256i subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(subnormal, normal, _mm256_cmpgt_epi32(e, _mm256_set1_epi32(1))));
+  }
   static uint16_t HalfBits(const uint8_t* p) {
     uint16_t bits;
     memcpy(&bits, p, sizeof(bits));
@@ -61,11 +67,15 @@ struct Avx2Isa {
   }
   static float Half(const uint8_t* p) { return _cvtsh_ss(HalfBits(p)); }
   static Floats GatherHalves(const uint8_t* p, size_t stride, int count) {
-    __m128i halves = _mm_setzero_si128();
+    const auto four = [=](const uint8_t* first) {
+      return _mm_setr_epi16(HalfBits(first), HalfBits(first + stride), HalfBits(first + 2 * stride),
+                            HalfBits(first + 3 * stride), 0, 0, 0, 0);
+    };
+    __m128i halves;
     if (count == 8) {
-      halves = _mm_setr_epi16(HalfBits(p), HalfBits(p + stride), HalfBits(p + 2 * stride), HalfBits(p + 3 * stride),
-                              HalfBits(p + 4 * stride), HalfBits(p + 5 * stride), HalfBits(p + 6 * stride),
-                              HalfBits(p + 7 * stride));
+      halves = _mm_unpacklo_epi64(four(p), four(p + 4 * stride));
+    } else if (count == 4) {
+      halves = four(p);
     } else {
       uint16_t some[8] = {};
       for (int i = 0; i < count; ++i) some[i] = HalfBits(p + i * stride);
@@ -151,6 +161,14 @@ struct Avx2Isa {
   };
   static Wide WideZero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static Wide WideLoad(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static Wide WideLoadBytes(const uint8_t* p) {
+    return {_mm256_castsi256_ps(Load(p)), _mm256_castsi256_ps(Load(p + 32))};
+  }
+  static __m256 Bf16(const uint8_t* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(Load16(p)), 16));
+  }
+  static Wide WideLoadHalves(const uint8_t* p) { return {_mm256_cvtph_ps(Load16(p)), _mm256_cvtph_ps(Load16(p + 16))}; }
+  static Wide WideLoadBf16(const uint8_t* p) { return {Bf16(p), Bf16(p + 16)}; }
   static Wide WideMulAdd(Wide a, Wide b, Wide c) {
     return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
   }
@@ -183,23 +201,6 @@ struct Avx2Isa {
     halves = _mm256_hadd_epi32(halves, halves);
     sums16[0] = static_cast<int16_t>(_mm256_extract_epi32(halves, 0));
     sums16[1] = static_cast<int16_t>(_mm256_extract_epi32(halves, 4));
-  }
-
-  static void HalvesToFloats(const uint8_t* halves, float* out, size_t count) {
-    size_t i = 0;
-    for (; i + 8 <= count; i += 8) _mm256_storeu_ps(out + i, _mm256_cvtph_ps(Load16(halves + 2 * i)));
-    for (; i < count; ++i) out[i] = Half(halves + 2 * i);
-  }
-  static void Bf16ToFloats(const uint8_t* values, float* out, size_t count) {
-    size_t i = 0;
-    for (; i + 8 <= count; i += 8) {
-      const __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(Load16(values + 2 * i)), 16);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), bits);
-    }
-    for (; i < count; ++i) {
-      const uint32_t bits = static_cast<uint32_t>(HalfBits(values + 2 * i)) << 16;
-      memcpy(out + i, &bits, sizeof(bits));
-    }
   }
 };
 

@@ -100,6 +100,13 @@ struct Avx512Isa : Avx2PanelIsa {
   using Wide = __m512;
   static Wide WideZero() { return _mm512_setzero_ps(); }
   static Wide WideLoad(const float* p) { return _mm512_loadu_ps(p); }
+  static Wide WideLoadBytes(const uint8_t* p) { return _mm512_loadu_ps(p); }
+  static Wide Join(Avx2PanelIsa::Wide a) {
+    return _mm512_castpd_ps(
+        _mm512_insertf64x4(_mm512_castps_pd(_mm512_castps256_ps512(a.low)), _mm256_castps_pd(a.high), 1));
+  }
+  static Wide WideLoadHalves(const uint8_t* p) { return Join(Avx2PanelIsa::WideLoadHalves(p)); }
+  static Wide WideLoadBf16(const uint8_t* p) { return Join(Avx2PanelIsa::WideLoadBf16(p)); }
   static Wide WideMulAdd(Wide a, Wide b, Wide c) { return _mm512_fmadd_ps(a, b, c); }
   static float WideSum(Wide a) {
     return Sum(

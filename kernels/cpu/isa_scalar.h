@@ -89,6 +89,13 @@ struct ScalarIsa {
   static Floats FromBytes(uint64_t bytes) {
     return Make<Floats>([&](size_t i) { return static_cast<float>(bytes >> (8 * i) & 255); });
   }
+  // 2^(e - 128) for each byte e, the lowest first; the two smallest are subnormal numbers.
+  static Floats HalvedPowers(uint64_t exponents) {
+    return Make<Floats>([&](size_t i) {
+      const auto e = static_cast<uint32_t>(exponents >> (8 * i) & 255);
+      return FromBitsOfFloat(e >= 2 ? (e - 1) << 23 : 0x00200000u << e);
+    });
+  }
   static float Half(const uint8_t* p) {
     uint16_t half;
     memcpy(&half, p, sizeof(half));
@@ -166,6 +173,17 @@ struct ScalarIsa {
   static Wide WideLoad(const float* p) {
     return Make<Wide>([&](size_t i) { return p[i]; });
   }
+  static Wide WideLoadBytes(const uint8_t* p) {  // The same at any alignment.
+    Wide wide;
+    memcpy(wide.v, p, sizeof(wide.v));
+    return wide;
+  }
+  static Wide WideLoadHalves(const uint8_t* p) {
+    return Make<Wide>([&](size_t i) { return Half(p + 2 * i); });
+  }
+  static Wide WideLoadBf16(const uint8_t* p) {
+    return Make<Wide>([&](size_t i) { return FromBitsOfFloat((p[2 * i] | p[2 * i + 1] << 8) * 65536u); });
+  }
   static Wide WideMulAdd(Wide a, Wide b, Wide c) {
     return Make<Wide>([&](size_t i) { return fmaf(a.v[i], b.v[i], c.v[i]); });
   }
@@ -194,17 +212,6 @@ struct ScalarIsa {
       if (value > 127.0f) value = 127.0f;
       codes[i] = static_cast<int8_t>((value + kRound) - kRound);
       sums16[i / 16] = static_cast<int16_t>(sums16[i / 16] + codes[i]);
-    }
-  }
-
-  static void HalvesToFloats(const uint8_t* halves, float* out, size_t count) {
-    for (size_t i = 0; i < count; ++i) out[i] = Half(halves + 2 * i);
-  }
-  static void Bf16ToFloats(const uint8_t* values, float* out, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-      uint16_t value;
-      memcpy(&value, values + 2 * i, sizeof(value));
-      out[i] = FromBitsOfFloat(static_cast<uint32_t>(value) << 16);
     }
   }
 };

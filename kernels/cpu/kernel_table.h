@@ -34,9 +34,10 @@ struct Int8Args {
   uint8_t* scratch = nullptr;   // Int8ScratchBytes(blocks) bytes, 64-byte aligned.
 };
 
-// One weight row in f32 against tokens: out[i * out_stride] = sum_k weight[k] * x[index[i] * x_stride + k] + bias.
+// One weight row of plain numbers against tokens: out[i * out_stride] = sum_k weight[k] * x[index[i] * x_stride + k] +
+// bias.
 struct FloatRowArgs {
-  const float* weight = nullptr;
+  const uint8_t* weight = nullptr;  // f32, f16 or bf16 values at any alignment.
   size_t cols = 0;
   const float* x = nullptr;
   size_t x_stride = 0;
@@ -63,10 +64,10 @@ constexpr size_t kTypeIds = 48;  // GGUF type ids are below.
 struct KernelTable {
   // By GGUF type id; null where a format has no int8 product and is decoded to f32 instead.
   void (*int8_product[kTypeIds])(const Int8Args&) = {};
-  void (*float_row)(const FloatRowArgs&) = nullptr;
+  void (*f32_row)(const FloatRowArgs&) = nullptr;
+  void (*f16_row)(const FloatRowArgs&) = nullptr;
+  void (*bf16_row)(const FloatRowArgs&) = nullptr;
   void (*quantize_row)(const QuantizeRowArgs&) = nullptr;
-  void (*halves_to_floats)(const uint8_t* halves, float* out, size_t count) = nullptr;
-  void (*bf16_to_floats)(const uint8_t* values, float* out, size_t count) = nullptr;
 };
 
 // Room for the widest panel: 16 rows of codes, and per block and row four words of scales.

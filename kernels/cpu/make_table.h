@@ -11,10 +11,10 @@ template <class Isa, class... Formats>
 KernelTable TableOf() {
   KernelTable table;
   ((table.int8_product[Formats::kTypeId] = Int8Product<Isa, Formats>), ...);
-  table.float_row = FloatRow<Isa>;
+  table.f32_row = FloatRow<Isa, F32Row<Isa>>;
+  table.f16_row = FloatRow<Isa, F16Row<Isa>>;
+  table.bf16_row = FloatRow<Isa, Bf16Row<Isa>>;
   table.quantize_row = QuantizeRow<Isa>;
-  table.halves_to_floats = Isa::HalvesToFloats;
-  table.bf16_to_floats = Isa::Bf16ToFloats;
   return table;
 }
 
