@@ -28,7 +28,6 @@ AttentionSpec ReadAttention(ConfigReader& reader, RopePairs pairs) {
       scale > 0 ? scale : 1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(1, attention.kv.k_width))));
   attention.rope =
       ReadRope(reader, pairs, reader.IntOr("rope.dimension_count", attention.kv.k_width, attention.kv.k_width));
-  attention.fused_qkv = reader.HasTensor("blk.0.attn_qkv.weight");
   return attention;
 }
 

@@ -7,6 +7,7 @@ namespace barn {
 ModelSpec DescribePhi3(ConfigReader& reader) {
   ModelSpec spec = ReadDecoder(reader, RopePairs::kHalves);
   for (LayerSpec& layer : spec.layers) {
+    layer.attention.fused_qkv = true;
     layer.dense.fused_gate_up = true;
   }
   return spec;
