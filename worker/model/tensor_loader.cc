@@ -132,7 +132,9 @@ const float* TensorLoader::Vector(std::string_view name, int64_t rows, int64_t c
 std::vector<float> TensorLoader::HostVector(std::string_view name, int64_t size, Presence presence) {
   const std::span<const std::byte> bytes = Floats(name, {&size, 1}, presence);
   std::vector<float> floats(bytes.size() / sizeof(float));
-  std::memcpy(floats.data(), bytes.data(), bytes.size());
+  if (!floats.empty()) {
+    std::memcpy(floats.data(), bytes.data(), bytes.size());
+  }
   return floats;
 }
 
