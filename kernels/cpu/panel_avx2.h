@@ -65,11 +65,12 @@ struct Avx2PanelIsa : Avx2Isa {
   template <int kMax, int kCount, int kTokens>
   static void ShortSums(const uint8_t* codes, const int8_t* const (&x)[kTokens], int column, __m256i (&sums)[kTokens]) {
     static_assert(kCount * 2 * 127 * kMax <= 32767);
+    for (__m256i& sum : sums) sum = _mm256_setzero_si256();
     for (int i = 0; i < kCount; ++i) {
       const __m256i weights = Load(codes + 32 * (column / 4 + i));
       for (int t = 0; t < kTokens; ++t) {
         const __m256i product = _mm256_maddubs_epi16(weights, Spread(x[t] + column + 4 * i));
-        sums[t] = i == 0 ? product : _mm256_add_epi16(sums[t], product);
+        sums[t] = _mm256_add_epi16(sums[t], product);
       }
     }
   }
@@ -88,13 +89,14 @@ struct Avx2PanelIsa : Avx2Isa {
   template <int kTokens>
   static void PanelSignedDots(const uint8_t* codes, const int8_t* const (&x)[kTokens], PanelInts (&dots)[kTokens]) {
     const __m256i ones = _mm256_set1_epi16(1);
+    for (__m256i& dot : dots) dot = _mm256_setzero_si256();
     for (int i = 0; i < 8; ++i) {
       const __m256i weights = Load(codes + 32 * i);
       const __m256i magnitudes = _mm256_abs_epi8(weights);
       for (int t = 0; t < kTokens; ++t) {
         const __m256i signed_x = _mm256_sign_epi8(Spread(x[t] + 4 * i), weights);
         const __m256i product = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitudes, signed_x), ones);
-        dots[t] = i == 0 ? product : _mm256_add_epi32(dots[t], product);
+        dots[t] = _mm256_add_epi32(dots[t], product);
       }
     }
   }
@@ -103,6 +105,7 @@ struct Avx2PanelIsa : Avx2Isa {
                               PanelInts (&dots)[kTokens]) {
     constexpr int kCount = kMax <= 31 ? 4 : 2;
     const __m256i pairs = Load(scales16);
+    for (__m256i& dot : dots) dot = _mm256_setzero_si256();
     for (int half = 0; half < 2; ++half) {
       // The half's scale in both 16-bit parts of a lane.
       const __m256i scale = half == 0 ? _mm256_blend_epi16(pairs, _mm256_slli_epi32(pairs, 16), 0xaa)
@@ -112,7 +115,7 @@ struct Avx2PanelIsa : Avx2Isa {
         ShortSums<kMax, kCount>(codes, x, column, sums);
         for (int t = 0; t < kTokens; ++t) {
           const __m256i product = _mm256_madd_epi16(sums[t], scale);
-          dots[t] = column == 0 ? product : _mm256_add_epi32(dots[t], product);
+          dots[t] = _mm256_add_epi32(dots[t], product);
         }
       }
     }
