@@ -114,7 +114,7 @@ absl::Status ServedCluster::StartWorker(int index) {
   }
   child.environment = {{"BARN_TOKEN", token_}};
   if (std::getenv("BARN_LOG") == nullptr) {
-    child.environment.emplace_back("BARN_LOG", "warning");  // That a worker joined is news only to who started it.
+    child.environment.emplace_back("BARN_LOG", "error");  // Joining and leaving is no news to who started it.
   }
   BARN_ASSIGN_OR_RETURN(ChildProcess process, ChildProcess::Start(child));
   if (index < static_cast<int>(children_.size())) {

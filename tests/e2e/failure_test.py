@@ -107,7 +107,7 @@ class Startup(unittest.TestCase):
         self.assertIn("nothing-here", self.fails("run", "nothing-here", "hi"))
 
     def test_does_not_fit(self):
-        error = self.fails("run", MODELS / "bench-moe-Q4_K.gguf", "hi", "--memory", "500MiB", "--workers", 2)
+        error = self.fails("logits", MODELS / "bench-moe-Q4_K.gguf", "--tokens", "1,2", "--memory", "500MiB", "--workers", 2)
         self.assertRegex(error, r"GiB|MiB|bytes")
         self.fails("plan", MODELS / "bench-moe-Q4_K.gguf", "--node", "a=500MiB", "--node", "b=500MiB")
 

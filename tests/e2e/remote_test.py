@@ -63,6 +63,7 @@ class Remote(unittest.TestCase):
             blobs = [p for p in pathlib.Path(cache).rglob("*") if p.is_file() and re.fullmatch(r"[0-9a-f]{64}", p.name)]
             self.assertGreater(sum(os.path.getsize(p) for p in blobs), 0.9 * MODEL.stat().st_size)
         server.shutdown()
+        server.server_close()
 
 
 if __name__ == "__main__":
