@@ -48,7 +48,8 @@ class Matrix {
   virtual MatrixShape shape() const = 0;
 };
 
-// One product of several that share an input, so that it is quantized once. out: [T, weight.rows], bias: f32[rows] or null.
+// One product of several that share an input, so that it is quantized once. out: [T, weight.rows], bias: f32[rows] or
+// null.
 struct Projection {
   const Matrix* weight = nullptr;
   const float* bias = nullptr;
@@ -119,11 +120,11 @@ struct AttentionArgs {
 enum class RopePairs { kNeighbours, kHalves };  // (2i, 2i + 1), or (i, i + width / 2) as GPT-NeoX.
 
 struct RopeArgs {
-  Tensor x;                    // [T, heads * head_width], rotated in place.
+  Tensor x;  // [T, heads * head_width], rotated in place.
   int64_t heads = 0;
   int64_t head_width = 0;
-  int64_t offset = 0;          // First rotated element of a head (MLA: behind the part without position).
-  int64_t width = 0;           // Rotated elements of a head, even.
+  int64_t offset = 0;  // First rotated element of a head (MLA: behind the part without position).
+  int64_t width = 0;   // Rotated elements of a head, even.
   RopePairs pairs = RopePairs::kHalves;
   std::span<const int32_t> positions;          // [T]
   std::span<const float> inverse_frequencies;  // [width / 2], all scaling folded in.
@@ -145,8 +146,8 @@ class Device {
 
   virtual std::string Describe() const = 0;  // "cpu avx2, 2 threads"
 
-  // `bytes` holds shape.count * shape.rows rows of RowBytes(dtype, shape.cols). The CPU borrows them for the life of the
-  // matrix (mmap), a GPU copies. InvalidArgument: sizes disagree. ResourceExhausted: device memory.
+  // `bytes` holds shape.count * shape.rows rows of RowBytes(dtype, shape.cols). The CPU borrows them for the life of
+  // the matrix (mmap), a GPU copies. InvalidArgument: sizes disagree. ResourceExhausted: device memory.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> Upload(DType dtype, MatrixShape shape,
                                                          std::span<const std::byte> bytes) = 0;
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t floats) = 0;
@@ -154,14 +155,15 @@ class Device {
   virtual absl::StatusOr<std::unique_ptr<Buffer>> AllocateKv(int64_t bytes) = 0;
 
   virtual void EmbedRows(const Matrix& table, std::span<const int32_t> ids, Tensor out) = 0;
-  // out = x / sqrt(mean(x^2) + eps) * weight. weight: f32[cols] or null (1). x and out may alias. For per-head norms view
-  // the tensor as [T * H, K].
+  // out = x / sqrt(mean(x^2) + eps) * weight. weight: f32[cols] or null (1). x and out may alias. For per-head norms
+  // view the tensor as [T * H, K].
   virtual void RmsNorm(Tensor x, const float* weight, float eps, Tensor out) = 0;
   // out = (x - mean) / sqrt(var + eps) * weight + bias; weight and bias may be null.
   virtual void LayerNorm(Tensor x, const float* weight, const float* bias, float eps, Tensor out) = 0;
   // out[t, r] = sum_k weight[r, k] * x[t, k] + bias[r], for each projection. weight.count == 1.
   virtual void MatMul(std::span<const Projection> projections, Tensor x) = 0;
-  // Same with F32 arithmetic and a fixed summation order whatever the instruction set allows; for routers. weight is F32/F16/BF16.
+  // Same with F32 arithmetic and a fixed summation order whatever the instruction set allows; for routers. weight is
+  // F32/F16/BF16.
   virtual void MatMulExact(const Projection& projection, Tensor x) = 0;
   // Head h of x times matrix h: x [T, H * cols] -> out [T, H * rows]; weight.count == H.
   virtual void BatchedMatMul(const Matrix& weight, Tensor x, Tensor out) = 0;
@@ -174,11 +176,11 @@ class Device {
   // Writes rows of k [T, kv_heads * k_width] and v (ignored with v_is_k_prefix) to their blocks.
   virtual void WriteKv(const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v) = 0;
   virtual void Attention(const AttentionArgs& args) = 0;
-  virtual void Add(Tensor x, Tensor y) = 0;                      // x += y
-  virtual void AddScaled(Tensor x, Tensor y, float scale) = 0;   // x += scale * y
-  virtual void Scale(Tensor x, float scale) = 0;                 // x *= scale
+  virtual void Add(Tensor x, Tensor y) = 0;                             // x += y
+  virtual void AddScaled(Tensor x, Tensor y, float scale) = 0;          // x += scale * y
+  virtual void Scale(Tensor x, float scale) = 0;                        // x *= scale
   virtual void ScaleRows(Tensor x, std::span<const float> scales) = 0;  // x[t] *= scales[t]
-  virtual void Softcap(Tensor x, float cap) = 0;                 // x = cap * tanh(x / cap)
+  virtual void Softcap(Tensor x, float cap) = 0;                        // x = cap * tanh(x / cap)
   // out = x, same rows and cols, any strides, no overlap. This default serves devices whose memory the host addresses.
   virtual void Copy(Tensor x, Tensor out) {
     for (int64_t r = 0; r < x.rows; ++r) {
@@ -189,7 +191,8 @@ class Device {
   virtual DeviceCounters counters() const = 0;
 };
 
-// How activations meet quantized weights. kInt8: rounded to 8 bits per 32 values; kF32: weights are decoded, F32 throughout.
+// How activations meet quantized weights. kInt8: rounded to 8 bits per 32 values; kF32: weights are decoded, F32
+// throughout.
 enum class ActivationMode { kInt8, kF32 };
 
 struct CpuOptions {

@@ -10,11 +10,11 @@
 #define BARN_STATUS_CONCAT(a, b) BARN_STATUS_CONCAT_INNER(a, b)
 
 // Leaves the calling function with the status of `expr` unless that is OK.
-#define BARN_RETURN_IF_ERROR(expr)                               \
-  do {                                                           \
-    if (absl::Status barn_status = (expr); !barn_status.ok()) {  \
-      return barn_status;                                        \
-    }                                                            \
+#define BARN_RETURN_IF_ERROR(expr)                              \
+  do {                                                          \
+    if (absl::Status barn_status = (expr); !barn_status.ok()) { \
+      return barn_status;                                       \
+    }                                                           \
   } while (false)
 
 // BARN_ASSIGN_OR_RETURN(int x, F()): declares or assigns the value of F(), or leaves with its status.

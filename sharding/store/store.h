@@ -24,7 +24,8 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  // A word that names these bytes for a cache: changes when the bytes may have changed (path, size and time; URL and ETag).
+  // A word that names these bytes for a cache: changes when the bytes may have changed (path, size and time; URL and
+  // ETag).
   virtual std::string Identity() const = 0;
   virtual std::string Name() const = 0;  // For messages: the path or URL.
   virtual int64_t size_bytes() const = 0;

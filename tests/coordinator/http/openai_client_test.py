@@ -5,7 +5,7 @@ import math
 
 import openai
 
-import server_under_test
+import http_under_trial
 
 HELLO = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Say hello."}]
 
@@ -126,7 +126,7 @@ def streams_side_by_side(url):
 
 
 if __name__ == "__main__":
-    server_under_test.run([
+    http_under_trial.run([
         lists_models, completes, streams_the_same_text, several_prompts_and_choices, completion_logprobs, chats, chat_logprobs,
         stops, errors_have_their_class, streams_side_by_side,
     ])

@@ -10,7 +10,7 @@ import json
 import pathlib
 import urllib.parse
 
-import server_under_test
+import http_under_trial
 
 ORACLE = pathlib.Path(__file__).resolve().parents[4] / "shared" / "oracles" / "http"
 
@@ -110,4 +110,4 @@ def recorded_requests(url):
 
 
 if __name__ == "__main__":
-    server_under_test.run([recorded_requests])
+    http_under_trial.run([recorded_requests])
