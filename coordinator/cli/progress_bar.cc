@@ -6,9 +6,15 @@
 #include <cstdio>
 
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "coordinator/cli/size_text.h"
 
 namespace barn {
+namespace {
+
+constexpr absl::Duration kLogInterval = absl::Seconds(5);
+
+}  // namespace
 
 std::string LoadLine(const EngineState& state) {
   int64_t done = 0;
@@ -35,14 +41,19 @@ std::string LoadLine(const EngineState& state) {
   return line;
 }
 
-ProgressBar::ProgressBar() : terminal_(isatty(STDERR_FILENO) == 1) {}
+ProgressBar::ProgressBar() : terminal_(isatty(STDERR_FILENO) == 1), drawn_at_(absl::Now()) {}
 
 void ProgressBar::Draw(const EngineState& state) {
+  const absl::Time now = absl::Now();
+  if (!terminal_ && (now - drawn_at_ < kLogInterval || state.workers.empty())) {
+    return;
+  }
   const std::string line = LoadLine(state);
   if (line == last_) {
     return;
   }
   last_ = line;
+  drawn_at_ = now;
   std::fprintf(stderr, terminal_ ? "\r\033[K%s" : "%s\n", line.c_str());
   std::fflush(stderr);
   drawn_ = true;

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/time/time.h"
 #include "coordinator/scheduler/engine.h"
 
 namespace barn {
@@ -10,7 +11,7 @@ namespace barn {
 // reason why nothing loads yet.
 std::string LoadLine(const EngineState& state);
 
-// Draws LoadLine over itself on a terminal, or a line every few seconds into a file, on stderr.
+// Draws LoadLine over itself on a terminal, or a line every 5 s into a file, on stderr.
 class ProgressBar {
  public:
   ProgressBar();
@@ -22,6 +23,7 @@ class ProgressBar {
   const bool terminal_;
   bool drawn_ = false;
   std::string last_;
+  absl::Time drawn_at_;
 };
 
 }  // namespace barn

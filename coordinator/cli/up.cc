@@ -76,8 +76,11 @@ absl::Status Serve(const ServeSettings& settings) {
   options.token = settings.token;
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<ServedCluster> cluster, ServedCluster::Start(options));
 
-  ServedModel served{
-      .id = cluster->reference().id, .created = absl::ToUnixSeconds(absl::Now()), .tokenizer = cluster->tokenizer()};
+  const ServedModel served{.id = cluster->reference().id,
+                           .aliases = {},
+                           .created = absl::ToUnixSeconds(absl::Now()),
+                           .tokenizer = cluster->tokenizer(),
+                           .context_tokens = cluster->context_tokens_trained()};
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<HttpServer> server, HttpServer::Create(http, served, cluster->engine()));
   const std::string url = absl::StrFormat("http://%s:%d", http.host, server->port());
   std::printf("barn %s: HTTP on %s, cluster on port %d\n", std::string(BarnVersion()).c_str(), url.c_str(),

@@ -27,14 +27,14 @@ HttpReply JsonReply(const Json& body, int status = 200) {
   return reply;
 }
 
-Json ModelEntry(const ServedModel& model) {
+Json ModelEntry(const ServedModel& model, const EngineState& engine) {
   return {{"id", model.id},
           {"object", "model"},
           {"created", model.created},
           {"owned_by", "barn"},
           {"barn",
            {{"chat_template", "plain role-prefixed (the model's own template is not applied yet)"},
-            {"context_tokens", model.context_tokens}}}};
+            {"context_tokens", ContextTokens(model, engine)}}}};
 }
 
 // Parses the body and reads it into `request`; the error to send if that fails.
@@ -116,25 +116,25 @@ RouteResult Api::Metrics(const HttpRequest&) const {
 }
 
 RouteResult Api::Models(const HttpRequest&) const {
-  return JsonReply({{"object", "list"}, {"data", Json::array({ModelEntry(model_)})}});
+  return JsonReply({{"object", "list"}, {"data", Json::array({ModelEntry(model_, engine_.State())})}});
 }
 
 RouteResult Api::OneModel(const HttpRequest& request) const {
   const std::string id = PercentDecode(absl::string_view(request.path).substr(kModelsPrefix.size()));
   if (!Serves(model_, id)) return ErrorReply(ModelNotFound(id));
-  return JsonReply(ModelEntry(model_));
+  return JsonReply(ModelEntry(model_, engine_.State()));
 }
 
 RouteResult Api::Complete(const HttpRequest& request) const {
   CompletionRequest parsed;
   if (auto error = ReadBody(request, parsed, &ReadCompletionRequest)) return ErrorReply(*error);
-  return ToResult(CompletionJob(model_, engine_.State().context_tokens_max, std::move(parsed)));
+  return ToResult(CompletionJob(model_, engine_.State(), std::move(parsed)));
 }
 
 RouteResult Api::Chat(const HttpRequest& request) const {
   ChatRequest parsed;
   if (auto error = ReadBody(request, parsed, &ReadChatRequest)) return ErrorReply(*error);
-  return ToResult(ChatJob(model_, engine_.State().context_tokens_max, std::move(parsed)));
+  return ToResult(ChatJob(model_, engine_.State(), std::move(parsed)));
 }
 
 }  // namespace barn

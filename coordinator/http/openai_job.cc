@@ -108,8 +108,8 @@ OpenAiAnswerOptions AnswerOptions(const ServedModel& model, const SharedFields& 
           .prompt_tokens = prompt_tokens};
 }
 
-int64_t ContextTokens(const ServedModel& model, int64_t engine_context_tokens) {
-  return engine_context_tokens > 0 ? engine_context_tokens : model.context_tokens;
+ApiError NotLoaded(const EngineState& engine) {
+  return FromStatus(absl::UnavailableError(engine.reason.empty() ? "the model is not loaded yet" : engine.reason));
 }
 
 }  // namespace
@@ -118,10 +118,15 @@ bool Serves(const ServedModel& model, absl::string_view name) {
   return name == model.id || std::find(model.aliases.begin(), model.aliases.end(), name) != model.aliases.end();
 }
 
-JobResult CompletionJob(const ServedModel& model, int64_t engine_context_tokens, CompletionRequest request) {
+int64_t ContextTokens(const ServedModel& model, const EngineState& engine) {
+  return engine.context_tokens_max > 0 ? engine.context_tokens_max : model.context_tokens;
+}
+
+JobResult CompletionJob(const ServedModel& model, const EngineState& engine, CompletionRequest request) {
   const SharedFields& shared = request.shared;
   if (auto error = CheckShared(model, shared)) return *error;
-  const int64_t context_tokens = ContextTokens(model, engine_context_tokens);
+  const int64_t context_tokens = ContextTokens(model, engine);
+  if (context_tokens <= 0) return NotLoaded(engine);
   const int64_t max_tokens = shared.max_tokens.value_or(kCompletionTokensDefault);
   GenerationJob job;
   std::vector<EchoedPrompt> echo;
@@ -148,10 +153,11 @@ JobResult CompletionJob(const ServedModel& model, int64_t engine_context_tokens,
   return job;
 }
 
-JobResult ChatJob(const ServedModel& model, int64_t engine_context_tokens, ChatRequest request) {
+JobResult ChatJob(const ServedModel& model, const EngineState& engine, ChatRequest request) {
   const SharedFields& shared = request.shared;
   if (auto error = CheckShared(model, shared)) return *error;
-  const int64_t context_tokens = ContextTokens(model, engine_context_tokens);
+  const int64_t context_tokens = ContextTokens(model, engine);
+  if (context_tokens <= 0) return NotLoaded(engine);
   absl::StatusOr<Ids> ids = model.tokenizer.Encode(RenderPlainChat(request.messages));
   if (!ids.ok()) return BadParam("messages", ids.status().message());
   const auto prompt_tokens = static_cast<int64_t>(ids->size());

@@ -14,7 +14,7 @@ struct ServedModel {
   std::vector<std::string> aliases = {};  // Other names that requests may use.
   int64_t created = 0;                    // Unix time, seconds.
   const Tokenizer& tokenizer;             // Outlives the server.
-  int64_t context_tokens = 0;             // Longest prompt plus answer of one request.
+  int64_t context_tokens = 0;             // Longest prompt plus answer of one request; 0: as the engine says.
 };
 
 }  // namespace barn

@@ -198,6 +198,16 @@ TEST(BadRequest, BusyAndNotReadySayWhenToComeBack) {
   EXPECT_THAT(loading.body, testing::HasSubstr("waiting for 1 of 2 workers"));
 }
 
+TEST(BadRequest, AContextThatIsNotKnownYetIsNotReady) {
+  TestServer server({.context_tokens = 0});
+  server.engine.SetReady(false, "loading 41 %");
+  HttpClient client(server.port());
+  const ClientReply reply = client.Post(kComplete, {{"prompt", "x"}});
+  EXPECT_EQ(reply.status, 503);
+  EXPECT_THAT(reply.body, testing::HasSubstr("loading 41 %"));
+  EXPECT_EQ(reply.headers.count("retry-after"), 1);
+}
+
 TEST(BadRequest, AnErrorBeforeTheFirstTokenIsAPlainReply) {
   TestServer server({.fail_after = 0});
   HttpClient client(server.port());

@@ -44,7 +44,7 @@ TestServer::TestServer(FakeEngine::Options engine_options, HttpOptions http_opti
                                       .aliases = {"other-name"},
                                       .created = 1700000000,
                                       .tokenizer = TestTokenizer(),
-                                      .context_tokens = 256},
+                                      .context_tokens = 0},
                                      engine))) {}
 
 bool Eventually(const std::function<bool()>& condition) {
