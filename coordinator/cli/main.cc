@@ -1,11 +1,13 @@
 #include <signal.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <stdlib.h>
 
 #include "coordinator/cli/commands.h"
 
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);  // A peer that goes away is an error value, not the end of the process.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);  // Its errors reach users as a Status, in one line of ours.
   spdlog::set_default_logger(spdlog::stderr_color_mt("barn"));  // stdout is for data.
   CLI::App app("Barn serves large quantized language models from the machines you have.", "barn");
   app.require_subcommand(1);

@@ -42,9 +42,8 @@ void ReportChange(const EngineState& state, bool& was_ready, const std::string& 
   if (state.ready != was_ready) {
     was_ready = state.ready;
     if (state.ready) {
-      std::printf("ready: %s on %s/v1 (%d of %d stages, context %d)\n", id.c_str(), url.c_str(),
-                  static_cast<int>(state.workers.size()), static_cast<int>(state.workers.size()),
-                  static_cast<int>(state.context_tokens_max));
+      std::printf("ready: %s on %s/v1 (%d workers, context %d tokens)\n", id.c_str(), url.c_str(),
+                  static_cast<int>(state.workers.size()), static_cast<int>(state.context_tokens_max));
     } else {
       std::printf("not ready: %s\n", state.reason.c_str());
     }
