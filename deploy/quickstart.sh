@@ -3,6 +3,7 @@
 # embedded model, asks it something over HTTP and prints the address. Ctrl-C ends it; --no-wait ends after the answer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export CCACHE_BASEDIR="$PWD" CCACHE_NOHASHDIR=1  # Another clone of the same code finds what this one compiled.
 
 wait_for_user=1
 port="${BARN_PORT:-8080}"
