@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -47,6 +48,16 @@ class Matrix {
   virtual DType dtype() const = 0;
   virtual MatrixShape shape() const = 0;
 };
+
+// What a weight is for.
+enum class MatrixUse {
+  kProducts,  // Every product reads all of it.
+  kExperts,   // A product reads some of its matrices: those that no token uses shall cost no memory.
+  kRows,      // EmbedRows only.
+};
+
+// Told which bytes of a weight the device has copied and will hardly read again.
+using BytesCopied = std::function<void(std::span<const std::byte>)>;
 
 // One product of several that share an input, so that it is quantized once. out: [T, weight.rows], bias: f32[rows] or
 // null.
@@ -146,10 +157,16 @@ class Device {
 
   virtual std::string Describe() const = 0;  // "cpu avx2, 2 threads"
 
-  // `bytes` holds shape.count * shape.rows rows of RowBytes(dtype, shape.cols). The CPU borrows them for the life of
-  // the matrix (mmap), a GPU copies. InvalidArgument: sizes disagree. ResourceExhausted: device memory.
+  // `bytes` holds shape.count * shape.rows rows of RowBytes(dtype, shape.cols) and stays readable for the life of the
+  // matrix: the CPU repacks what gains from it, at once or (experts) on first use, and borrows the rest; a GPU copies.
+  // `copied` may be called during Upload and any later call. InvalidArgument: sizes disagree. ResourceExhausted: device
+  // memory.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> Upload(DType dtype, MatrixShape shape,
-                                                         std::span<const std::byte> bytes) = 0;
+                                                         std::span<const std::byte> bytes, MatrixUse use,
+                                                         BytesCopied copied) = 0;
+  absl::StatusOr<std::unique_ptr<Matrix>> Upload(DType dtype, MatrixShape shape, std::span<const std::byte> bytes) {
+    return Upload(dtype, shape, bytes, shape.count == 1 ? MatrixUse::kProducts : MatrixUse::kExperts, nullptr);
+  }
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t floats) = 0;
   // Zeroed memory for keys or values. Untouched pages cost nothing on the CPU.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> AllocateKv(int64_t bytes) = 0;
@@ -195,14 +212,19 @@ class Device {
 // throughout.
 enum class ActivationMode { kInt8, kF32 };
 
+// Which weights the CPU repacks into panels for its instruction set.
+enum class Repack { kNone, kDense, kAll };
+
 struct CpuOptions {
   int threads = 0;  // 0: one per core that this process may use.
   ActivationMode activations = ActivationMode::kInt8;
   bool pin = true;  // Bind threads to cores with hwloc.
+  Repack repack = Repack::kAll;
 };
 
-// Settings from BARN_CPU_ISA (scalar, avx2, avx512) and BARN_ACTIVATIONS (int8, f32) override the choice made from the
-// machine. InvalidArgument: an unknown word, or an instruction set that this machine lacks.
+// Settings from BARN_CPU_ISA (scalar, avx2, avx512), BARN_ACTIVATIONS (int8, f32) and BARN_REPACK (none, dense, all)
+// override the choice made from the machine. InvalidArgument: an unknown word, or an instruction set that this machine
+// lacks.
 absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(CpuOptions options);
 
 }  // namespace barn

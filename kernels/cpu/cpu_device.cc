@@ -36,6 +36,16 @@ absl::StatusOr<ActivationMode> ChooseActivations(ActivationMode otherwise) {
       absl::StrCat("BARN_ACTIVATIONS=", forced, " is unknown; the choices are int8 and f32"));
 }
 
+absl::StatusOr<Repack> ChooseRepack(Repack otherwise) {
+  const char* forced = std::getenv("BARN_REPACK");
+  if (forced == nullptr || *forced == '\0') return otherwise;
+  if (std::string_view(forced) == "none") return Repack::kNone;
+  if (std::string_view(forced) == "dense") return Repack::kDense;
+  if (std::string_view(forced) == "all") return Repack::kAll;
+  return absl::InvalidArgumentError(
+      absl::StrCat("BARN_REPACK=", forced, " is unknown; the choices are none, dense and all"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(CpuOptions options) {
@@ -47,11 +57,15 @@ absl::StatusOr<std::unique_ptr<Device>> CreateCpuDevice(CpuOptions options) {
   if (!isa.ok()) return isa.status();
   absl::StatusOr<ActivationMode> mode = ChooseActivations(options.activations);
   if (!mode.ok()) return mode.status();
+  absl::StatusOr<Repack> repack = ChooseRepack(options.repack);
+  if (!repack.ok()) return repack.status();
+  options.repack = *repack;
   return std::make_unique<CpuDevice>(options, *mode, *isa);
 }
 
 CpuDevice::CpuDevice(const CpuOptions& options, ActivationMode mode, Isa isa)
     : mode_(mode),
+      repack_(options.repack),
       isa_(isa),
       kernels_(KernelsOf(isa)),
       pool_(options.threads, options.pin),
@@ -65,8 +79,23 @@ std::string CpuDevice::Describe() const {
 }
 
 absl::StatusOr<std::unique_ptr<Matrix>> CpuDevice::Upload(DType dtype, MatrixShape shape,
-                                                          std::span<const std::byte> bytes) {
-  return CpuMatrix::Create(dtype, shape, bytes, kernels_, mode_);
+                                                          std::span<const std::byte> bytes, MatrixUse use,
+                                                          BytesCopied copied) {
+  absl::StatusOr<std::unique_ptr<CpuMatrix>> matrix = CpuMatrix::Create(dtype, shape, bytes, kernels_, mode_);
+  if (!matrix.ok()) return matrix.status();
+  absl::Status status;
+  if (use == MatrixUse::kProducts && repack_ != Repack::kNone) {
+    status = (*matrix)->ReservePanels(PageSize::kHuge, std::move(copied));
+    for (int64_t i = 0; status.ok() && i < shape.count; ++i) {
+      pool_.ParallelFor((*matrix)->PanelsToPack(i),
+                        [&](int64_t begin, int64_t end, int) { (*matrix)->PackPanels(i, begin, end); });
+      if ((*matrix)->PanelsToPack(i) > 0) (*matrix)->FinishPacking(i);
+    }
+  } else if (use == MatrixUse::kExperts && repack_ == Repack::kAll) {
+    status = (*matrix)->ReservePanels(PageSize::kSmall, std::move(copied));  // RoutedFfn packs those that are used.
+  }
+  if (!status.ok()) return status;
+  return *std::move(matrix);
 }
 
 absl::StatusOr<std::unique_ptr<Buffer>> CpuDevice::Allocate(int64_t floats) { return AllocateFloats(floats); }

@@ -24,8 +24,9 @@ class CpuDevice final : public Device {
   CpuDevice(const CpuOptions& options, ActivationMode mode, Isa isa);
 
   std::string Describe() const override;
-  absl::StatusOr<std::unique_ptr<Matrix>> Upload(DType dtype, MatrixShape shape,
-                                                 std::span<const std::byte> bytes) override;
+  using Device::Upload;
+  absl::StatusOr<std::unique_ptr<Matrix>> Upload(DType dtype, MatrixShape shape, std::span<const std::byte> bytes,
+                                                 MatrixUse use, BytesCopied copied) override;
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t floats) override;
   absl::StatusOr<std::unique_ptr<Buffer>> AllocateKv(int64_t bytes) override;
 
@@ -60,6 +61,7 @@ class CpuDevice final : public Device {
   void MultiplyTiles(const Projection& projection, Tensor x, int64_t token, int64_t row, int64_t rows, int thread);
 
   const ActivationMode mode_;
+  const Repack repack_;
   const Isa isa_;
   const KernelTable& kernels_;
   ThreadPool pool_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/cpu/kernel_table.h"
@@ -12,13 +13,24 @@
 
 namespace barn {
 
-// A weight that lies in somebody else's memory, as GGUF stores it, at any alignment.
+// A weight that lies in somebody else's memory, as GGUF stores it, at any alignment; and beside that, where the
+// instruction set gains from it, repacked in panels of rows. Rows that fill no panel are read where they lie.
 class CpuMatrix final : public Matrix {
  public:
   // InvalidArgument: the bytes are not those of the shape, or a row is not whole blocks.
   static absl::StatusOr<std::unique_ptr<CpuMatrix>> Create(DType dtype, MatrixShape shape,
                                                            std::span<const std::byte> bytes, const KernelTable& kernels,
                                                            ActivationMode mode);
+
+  // Makes room for panels of all matrices; nothing is packed yet, and what is not packed costs no memory. Does nothing
+  // for formats and shapes without panels. `copied` may be null: see Device::Upload. ResourceExhausted: no memory.
+  absl::Status ReservePanels(PageSize page_size, BytesCopied copied);
+  // How many panels matrix `index` still has to be packed into; 0: none, or that has been done.
+  int64_t PanelsToPack(int64_t index) const { return panels_ == nullptr || packed_[index] != 0 ? 0 : panels_each_; }
+  // Packing changes no result, so it counts as const. Panels may be packed by several threads, Multiply of that matrix
+  // comes before or after, and FinishPacking when all of its panels are there.
+  void PackPanels(int64_t index, int64_t panel_begin, int64_t panel_end) const;
+  void FinishPacking(int64_t index) const;
 
   DType dtype() const override { return dtype_; }
   MatrixShape shape() const override { return shape_; }
@@ -43,6 +55,12 @@ class CpuMatrix final : public Matrix {
   void MultiplyFloat(const KernelTable& kernels, int64_t index, int64_t row_begin, int64_t row_end, const Input& input,
                      float* out, int64_t out_stride, const float* bias, Scratch& scratch) const;
 
+  void MultiplyRows(int64_t index, int64_t row_begin, int64_t row_end, Int8Args args, Scratch& scratch) const;
+  void MultiplyPanels(int64_t index, int64_t row_begin, int64_t row_end, const Int8Args& args) const;
+  uint8_t* panel(int64_t index, int64_t number) const {
+    return reinterpret_cast<uint8_t*>(panels_->data()) + (index * panels_each_ + number) * panel_bytes_;
+  }
+
   CpuMatrix(DType dtype, MatrixShape shape, const std::byte* data, int64_t row_bytes)
       : dtype_(dtype), shape_(shape), data_(data), row_bytes_(row_bytes) {}
 
@@ -51,6 +69,14 @@ class CpuMatrix final : public Matrix {
   const std::byte* data_;
   int64_t row_bytes_;
   void (*int8_product_)(const Int8Args&) = nullptr;  // Null: the rows meet f32.
+
+  PackedFormat packed_format_;
+  int64_t panel_rows_ = 0;
+  int64_t panel_bytes_ = 0;
+  int64_t panels_each_ = 0;         // Of one matrix.
+  std::unique_ptr<Buffer> panels_;  // Null: no panels.
+  BytesCopied copied_;
+  mutable std::vector<uint8_t> packed_;  // [count]: all panels of the matrix are there.
 };
 
 }  // namespace barn

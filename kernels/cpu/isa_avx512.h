@@ -35,65 +35,116 @@ struct Avx512Isa : Avx2PanelIsa {
   }
 
   static constexpr size_t kPanelRows = 16;
+  static constexpr size_t kPanelTokens = 8;
   using PanelFloats = __m512;
   using PanelInts = __m512i;
 
-  static PanelFloats PanelSet(float value) { return _mm512_set1_ps(value); }
-  static PanelFloats PanelLoad(const float* p) { return _mm512_loadu_ps(p); }
-  static void PanelStore(float* p, PanelFloats a) { _mm512_storeu_ps(p, a); }
-  static PanelFloats PanelMul(PanelFloats a, PanelFloats b) { return _mm512_mul_ps(a, b); }
-  static PanelFloats PanelAdd(PanelFloats a, PanelFloats b) { return _mm512_add_ps(a, b); }
-  static PanelFloats PanelMulAdd(PanelFloats a, PanelFloats b, PanelFloats c) { return _mm512_fmadd_ps(a, b, c); }
-  static PanelFloats PanelToFloats(PanelInts a) { return _mm512_cvtepi32_ps(a); }
-  static PanelInts PanelSubtract(PanelInts a, PanelInts b) { return _mm512_sub_epi32(a, b); }
+  // Signed codes become unsigned, 128 too large: VNNI multiplies unsigned by signed bytes.
+  BARN_INLINED static Bytes FlipSigns(Bytes codes) {
+    return _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80)));
+  }
 
-  static __m512i Load64(const void* p) { return _mm512_loadu_si512(p); }
-  static __m512i Spread(const void* p) {
+  BARN_INLINED static PanelFloats PanelSet(float value) { return _mm512_set1_ps(value); }
+  BARN_INLINED static PanelFloats PanelLoad(const float* p) { return _mm512_loadu_ps(p); }
+  static void PanelStore(float* p, PanelFloats a) { _mm512_storeu_ps(p, a); }
+  BARN_INLINED static PanelFloats PanelMul(PanelFloats a, PanelFloats b) { return _mm512_mul_ps(a, b); }
+  BARN_INLINED static PanelFloats PanelAdd(PanelFloats a, PanelFloats b) { return _mm512_add_ps(a, b); }
+  BARN_INLINED static PanelFloats PanelMulAdd(PanelFloats a, PanelFloats b, PanelFloats c) {
+    return _mm512_fmadd_ps(a, b, c);
+  }
+  BARN_INLINED static PanelFloats PanelNegate(PanelFloats a) {
+    return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f));
+  }
+  BARN_INLINED static PanelFloats PanelToFloats(PanelInts a) { return _mm512_cvtepi32_ps(a); }
+
+  BARN_INLINED static PanelFloats PanelHalves(const uint8_t* p) { return _mm512_cvtph_ps(Load(p)); }
+  BARN_INLINED static PanelInts PanelBytes(const uint8_t* p) { return _mm512_cvtepu8_epi32(Load16(p)); }
+  BARN_INLINED static PanelInts PanelSignedBytes(const uint8_t* p) { return _mm512_cvtepi8_epi32(Load16(p)); }
+  BARN_INLINED static PanelFloats PanelHalvedPowers(const uint8_t* p) {
+    const __m512i e = PanelBytes(p);
+    const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+    const __m512i subnormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
+    const __mmask16 is_normal = _mm512_cmpgt_epi32_mask(e, _mm512_set1_epi32(1));
+    return _mm512_castsi512_ps(_mm512_mask_blend_epi32(is_normal, subnormal, normal));
+  }
+
+  BARN_INLINED static PanelInts PanelLoadCodes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  BARN_INLINED static PanelInts PanelOr(PanelInts a, PanelInts b) { return _mm512_or_si512(a, b); }
+  // Bits kMask << kFrom of every byte, moved to kTo.
+  template <int kFrom, int kTo, int kMask>
+  BARN_INLINED static PanelInts PanelBits(PanelInts a) {
+    PanelInts moved = a;
+    if constexpr (kFrom > kTo) moved = _mm512_srli_epi16(a, kFrom - kTo);
+    if constexpr (kFrom < kTo) moved = _mm512_slli_epi16(a, kTo - kFrom);
+    return _mm512_and_si512(moved, _mm512_set1_epi8(static_cast<char>(kMask << kTo)));
+  }
+  // Signed entries come out 128 too large, as FlipSigns leaves them.
+  template <bool kSigned>
+  BARN_INLINED static PanelInts PanelLookup(PanelInts indices, const int8_t* table) {
+    const __m128i flip = _mm_set1_epi8(static_cast<char>(kSigned ? 0x80 : 0));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_xor_si128(Load16(table), flip)), indices);
+  }
+
+  BARN_INLINED static __m512i Spread(const void* p) {
     int32_t four;
     memcpy(&four, p, sizeof(four));
     return _mm512_set1_epi32(four);
   }
-  // The lower or upper signed 16 bits of every lane.
-  static __m512i EvenShorts(__m512i pairs) { return _mm512_srai_epi32(_mm512_slli_epi32(pairs, 16), 16); }
-  static __m512i OddShorts(__m512i pairs) { return _mm512_srai_epi32(pairs, 16); }
-  static PanelInts PanelPairSums(const int32_t* pairs, const int16_t* x) {
-    const __m512i pair = Load64(pairs);
-    return _mm512_add_epi32(_mm512_mullo_epi32(EvenShorts(pair), _mm512_set1_epi32(x[0])),
-                            _mm512_mullo_epi32(OddShorts(pair), _mm512_set1_epi32(x[1])));
+  // In every lane the sum of two products of 16 bits.
+  BARN_INLINED static PanelInts ShortProducts(PanelInts a, const int16_t* x) {
+    return _mm512_dpwssd_epi32(_mm512_setzero_si512(), a, Spread(x));
+  }
+  // pairs: two bytes of every row, which multiply x[0] and x[1].
+  BARN_INLINED static PanelInts PanelPairSums(const uint8_t* pairs, const int16_t* x) {
+    return ShortProducts(_mm512_cvtepu8_epi16(Load(pairs)), x);
   }
 
-  // The products of columns [column, column + 4 kCount) of a block; codes are unsigned after `flip` is applied.
-  template <int kCount, int kTokens>
-  static void UnsignedDots(const uint8_t* codes, const int8_t* const (&x)[kTokens], int column, int flip,
-                           PanelInts (&dots)[kTokens]) {
-    for (int t = 0; t < kTokens; ++t) dots[t] = _mm512_setzero_si512();
-    for (int i = 0; i < kCount; ++i) {
-      const __m512i weights = _mm512_xor_si512(Load64(codes + 64 * (column / 4 + i)), _mm512_set1_epi32(flip));
-      for (int t = 0; t < kTokens; ++t) dots[t] = _mm512_dpbusd_epi32(dots[t], weights, Spread(x[t] + column + 4 * i));
-    }
+  // Adds the products of code registers kFirst .. kFirst + kCount - 1.
+  template <int kFirst, int kCount, class Source, int kTokens>
+  BARN_INLINED static void AddDots(const Source& codes, const int8_t* const (&x)[kTokens],
+                                             PanelInts (&dots)[kTokens]) {
+    Unroll<kCount>([&]<int kI>() BARN_INLINED {
+      const __m512i weights = codes.template Code<kFirst + kI>();
+      for (int t = 0; t < kTokens; ++t) {
+        dots[t] = _mm512_dpbusd_epi32(dots[t], weights, Spread(x[t] + 4 * (kFirst + kI)));
+      }
+    });
   }
-  template <int kMax, int kTokens>
-  static void PanelDots(const uint8_t* codes, const int8_t* const (&x)[kTokens], PanelInts (&dots)[kTokens]) {
-    UnsignedDots<8>(codes, x, 0, 0, dots);
+  template <int kMax, class Source, int kTokens>
+  BARN_INLINED static void PanelDots(const Source& codes, const int8_t* const (&x)[kTokens],
+                                               PanelInts (&dots)[kTokens]) {
+    for (PanelInts& dot : dots) dot = _mm512_setzero_si512();
+    AddDots<0, 8>(codes, x, dots);
   }
-  // As SignedDots above: PanelUnshift takes off what making the weights unsigned has added.
-  template <int kTokens>
-  static void PanelSignedDots(const uint8_t* codes, const int8_t* const (&x)[kTokens], PanelInts (&dots)[kTokens]) {
-    UnsignedDots<8>(codes, x, 0, static_cast<int>(0x80808080u), dots);
+  template <class Source, int kTokens>
+  BARN_INLINED static void PanelSignedDots(const Source& codes, const int8_t* const (&x)[kTokens],
+                                                     const int16_t* const (&sums16)[kTokens],
+                                                     PanelInts (&dots)[kTokens]) {
+    for (int t = 0; t < kTokens; ++t) dots[t] = ShortProducts(_mm512_set1_epi16(-128), sums16[t]);
+    AddDots<0, 8>(codes, x, dots);
   }
-  static PanelInts PanelUnshift(PanelInts dots, const int16_t* sums16) {
-    return _mm512_sub_epi32(dots, _mm512_set1_epi32(128 * (sums16[0] + sums16[1])));
-  }
-  template <int kMax, int kTokens>
-  static void PanelScaledDots(const uint8_t* codes, const int32_t* scales16, const int8_t* const (&x)[kTokens],
-                              PanelInts (&dots)[kTokens]) {
-    const __m512i pairs = Load64(scales16);
-    PanelInts odd[kTokens];
-    UnsignedDots<4>(codes, x, 0, 0, dots);
-    UnsignedDots<4>(codes, x, 16, 0, odd);
+  // scales: [2, rows], of the halves of the block. The codes are kOffset too large.
+  template <int kMax, int kOffset, class Source, int kTokens>
+  BARN_INLINED static void PanelScaledDots(const Source& codes, const uint8_t* scales,
+                                                     const int8_t* const (&x)[kTokens],
+                                                     const int16_t* const (&sums16)[kTokens],
+                                                     PanelInts (&dots)[kTokens]) {
+    PanelInts second[kTokens];
     for (int t = 0; t < kTokens; ++t) {
-      dots[t] = _mm512_add_epi32(_mm512_mullo_epi32(dots[t], EvenShorts(pairs)),
-                                 _mm512_mullo_epi32(odd[t], OddShorts(pairs)));
+      if constexpr (kOffset != 0) {
+        dots[t] = ShortProducts(_mm512_set1_epi32(-kOffset & 0xffff), sums16[t]);
+        second[t] =
+            ShortProducts(_mm512_set1_epi32(static_cast<int>(static_cast<unsigned>(-kOffset) << 16)), sums16[t]);
+      } else {
+        dots[t] = second[t] = _mm512_setzero_si512();
+      }
+    }
+    AddDots<0, 4>(codes, x, dots);
+    AddDots<4, 4>(codes, x, second);
+    const PanelInts first_scale = PanelSignedBytes(scales);
+    const PanelInts second_scale = PanelSignedBytes(scales + kPanelRows);
+    for (int t = 0; t < kTokens; ++t) {
+      dots[t] = _mm512_add_epi32(_mm512_mullo_epi32(dots[t], first_scale), _mm512_mullo_epi32(second[t], second_scale));
     }
   }
 

@@ -34,6 +34,26 @@ struct Int8Args {
   uint8_t* scratch = nullptr;   // Int8ScratchBytes(blocks) bytes, 64-byte aligned.
 };
 
+// The same for panels, one behind the other, of KernelTable::panel_rows rows each. rows: a multiple of that.
+struct PackedArgs {
+  const uint8_t* panels = nullptr;
+  size_t rows = 0;
+  size_t blocks = 0;
+  QuantizedView x;
+  const int32_t* index = nullptr;
+  size_t tokens = 0;
+  float* out = nullptr;
+  size_t out_stride = 0;
+  const float* bias = nullptr;
+};
+
+// A format as rows repacked into panels (packed_layout.h).
+struct PackedFormat {
+  size_t (*panel_bytes)(size_t blocks) = nullptr;
+  void (*pack)(const uint8_t* weights, size_t row_bytes, size_t blocks, uint8_t* panel) = nullptr;
+  void (*product)(const PackedArgs&) = nullptr;
+};
+
 // One weight row of plain numbers against tokens: out[i * out_stride] = sum_k weight[k] * x[index[i] * x_stride + k] +
 // bias.
 struct FloatRowArgs {
@@ -64,14 +84,16 @@ constexpr size_t kTypeIds = 48;  // GGUF type ids are below.
 struct KernelTable {
   // By GGUF type id; null where a format has no int8 product and is decoded to f32 instead.
   void (*int8_product[kTypeIds])(const Int8Args&) = {};
+  PackedFormat packed[kTypeIds] = {};  // Empty where int8_product is null, and all of it when panel_rows is 0.
+  size_t panel_rows = 0;
   void (*f32_row)(const FloatRowArgs&) = nullptr;
   void (*f16_row)(const FloatRowArgs&) = nullptr;
   void (*bf16_row)(const FloatRowArgs&) = nullptr;
   void (*quantize_row)(const QuantizeRowArgs&) = nullptr;
 };
 
-// Room for the widest panel: 16 rows of codes, and per block and row four words of scales.
-constexpr size_t Int8ScratchBytes(size_t blocks) { return (blocks + 7) / 8 * 8 * 16 * (32 + 4 * sizeof(float)); }
+// Room for the largest panel: 16 rows of 32 bytes of codes and 4 of scales for each block.
+constexpr size_t Int8ScratchBytes(size_t blocks) { return (blocks + 7) / 8 * 8 * 16 * (32 + 4) + 64; }
 
 // Every set gives the same bits: the order of float operations is part of the driver, not of the instruction set.
 const KernelTable& ScalarKernels();

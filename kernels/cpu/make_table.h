@@ -1,8 +1,8 @@
 #pragma once
 
 #include "kernels/cpu/float_driver.h"
-#include "kernels/cpu/int8_panel.h"
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/packed_driver.h"
 
 namespace barn {
 namespace {
@@ -11,6 +11,12 @@ template <class Isa, class... Formats>
 KernelTable TableOf() {
   KernelTable table;
   ((table.int8_product[Formats::kTypeId] = Int8Product<Isa, Formats>), ...);
+  if constexpr (Isa::kPanelRows > 0) {
+    ((table.packed[Formats::kTypeId] = {PanelBytes<Isa, Formats>, PackPanel<Isa, Formats>,
+                                        PackedProduct<Isa, Formats>}),
+     ...);
+    table.panel_rows = Isa::kPanelRows;
+  }
   table.f32_row = FloatRow<Isa, F32Row<Isa>>;
   table.f16_row = FloatRow<Isa, F16Row<Isa>>;
   table.bf16_row = FloatRow<Isa, Bf16Row<Isa>>;

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 
@@ -26,15 +27,22 @@ class HeapBuffer final : public Buffer {
 
 class PageBuffer final : public Buffer {
  public:
-  PageBuffer(void* data, size_t bytes) : data_(data), bytes_(bytes) {}
-  ~PageBuffer() override { munmap(data_, bytes_); }
+  // [data, data + bytes) lies in the mapping [base, base + mapped_bytes).
+  PageBuffer(void* base, size_t mapped_bytes, void* data, size_t bytes)
+      : base_(base), mapped_bytes_(mapped_bytes), data_(data), bytes_(bytes) {}
+  ~PageBuffer() override { munmap(base_, mapped_bytes_); }
   float* data() override { return static_cast<float*>(data_); }
   int64_t floats() const override { return static_cast<int64_t>(bytes_ / sizeof(float)); }
 
  private:
+  void* base_;
+  size_t mapped_bytes_;
   void* data_;
   size_t bytes_;
 };
+
+constexpr size_t kSmallPage = 4096;
+constexpr size_t kHugePage = size_t{2} << 20;
 
 }  // namespace
 
@@ -51,14 +59,20 @@ absl::StatusOr<std::unique_ptr<Buffer>> AllocateFloats(int64_t floats) {
   return std::make_unique<HeapBuffer>(static_cast<float*>(data), floats);
 }
 
-absl::StatusOr<std::unique_ptr<Buffer>> AllocatePages(int64_t bytes) {
-  if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("a KV buffer of ", bytes, " bytes"));
-  const size_t rounded = (static_cast<size_t>(bytes) + 4095) / 4096 * 4096 + (bytes == 0 ? 4096 : 0);
-  void* data = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED) {
-    return absl::ResourceExhaustedError(absl::StrCat("no memory for a KV buffer of ", bytes, " bytes"));
+absl::StatusOr<std::unique_ptr<Buffer>> AllocatePages(int64_t bytes, PageSize page_size) {
+  if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("a buffer of ", bytes, " bytes"));
+  const bool huge = page_size == PageSize::kHuge && static_cast<size_t>(bytes) >= kHugePage;
+  const size_t rounded = (static_cast<size_t>(bytes) + kSmallPage - 1) / kSmallPage * kSmallPage;
+  const size_t mapped = std::max(rounded, kSmallPage) + (huge ? kHugePage : 0);
+  void* base = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED) {
+    return absl::ResourceExhaustedError(absl::StrCat("no memory for a buffer of ", bytes, " bytes"));
   }
-  return std::make_unique<PageBuffer>(data, rounded);
+  const auto address = reinterpret_cast<uintptr_t>(base);
+  const size_t skip = huge ? (kHugePage - address % kHugePage) % kHugePage : 0;
+  void* data = static_cast<std::byte*>(base) + skip;
+  if (huge) madvise(data, rounded, MADV_HUGEPAGE);  // Without it the pages are small, and all else is the same.
+  return std::make_unique<PageBuffer>(base, mapped, data, rounded);
 }
 
 }  // namespace barn

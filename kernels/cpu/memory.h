@@ -38,7 +38,10 @@ class Scratch {
 // Zeroed floats. InvalidArgument: negative; ResourceExhausted: no memory.
 absl::StatusOr<std::unique_ptr<Buffer>> AllocateFloats(int64_t floats);
 
-// Zeroed memory whose pages come into being when they are first written, for key and value caches.
-absl::StatusOr<std::unique_ptr<Buffer>> AllocatePages(int64_t bytes);
+enum class PageSize { kSmall, kHuge };
+
+// Zeroed memory whose pages come into being when they are first written, for key and value caches and repacked weights.
+// kHuge asks for 2 MiB pages, which are read faster; they may be refused.
+absl::StatusOr<std::unique_ptr<Buffer>> AllocatePages(int64_t bytes, PageSize page_size = PageSize::kSmall);
 
 }  // namespace barn

@@ -1,19 +1,18 @@
 #pragma once
 
 #include "kernels/cpu/isa_avx2.h"
+#include "kernels/cpu/unroll.h"
 
-// What int8_panel.h asks of AVX2: panels of 8 rows, one row per 32-bit lane.
+// What packed_driver.h asks of AVX2: panels of 8 rows, one row per 32-bit lane.
 
 namespace barn {
 namespace {
 
 struct Avx2PanelIsa : Avx2Isa {
   static constexpr size_t kPanelRows = 8;
+  static constexpr size_t kPanelTokens = 4;
   using PanelFloats = __m256;
   using PanelInts = __m256i;
-
-  static __m256i AsInts(__m256 a) { return _mm256_castps_si256(a); }
-  static __m256i AsInts(__m256i a) { return a; }
 
   // 8 x 8 words: out[i * stride + r] = word i of row(r). out: 32-bit words.
   template <class Row>
@@ -40,85 +39,128 @@ struct Avx2PanelIsa : Avx2Isa {
   static void StoreWords(void* out, size_t word, __m256i value) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(static_cast<uint8_t*>(out) + 4 * word), value);
   }
+  BARN_INLINED static Bytes FlipSigns(Bytes codes) { return codes; }  // PanelSignedDots takes signed codes.
 
-  static PanelFloats PanelSet(float value) { return _mm256_set1_ps(value); }
-  static PanelFloats PanelLoad(const float* p) { return _mm256_loadu_ps(p); }
+  BARN_INLINED static PanelFloats PanelSet(float value) { return _mm256_set1_ps(value); }
+  BARN_INLINED static PanelFloats PanelLoad(const float* p) { return _mm256_loadu_ps(p); }
   static void PanelStore(float* p, PanelFloats a) { _mm256_storeu_ps(p, a); }
-  static PanelFloats PanelMul(PanelFloats a, PanelFloats b) { return _mm256_mul_ps(a, b); }
-  static PanelFloats PanelAdd(PanelFloats a, PanelFloats b) { return _mm256_add_ps(a, b); }
-  static PanelFloats PanelMulAdd(PanelFloats a, PanelFloats b, PanelFloats c) { return _mm256_fmadd_ps(a, b, c); }
-  static PanelFloats PanelToFloats(PanelInts a) { return _mm256_cvtepi32_ps(a); }
-  static PanelInts PanelSubtract(PanelInts a, PanelInts b) { return _mm256_sub_epi32(a, b); }
-  static PanelInts PanelUnshift(PanelInts dots, const int16_t*) { return dots; }
+  BARN_INLINED static PanelFloats PanelMul(PanelFloats a, PanelFloats b) { return _mm256_mul_ps(a, b); }
+  BARN_INLINED static PanelFloats PanelAdd(PanelFloats a, PanelFloats b) { return _mm256_add_ps(a, b); }
+  BARN_INLINED static PanelFloats PanelMulAdd(PanelFloats a, PanelFloats b, PanelFloats c) {
+    return _mm256_fmadd_ps(a, b, c);
+  }
+  BARN_INLINED static PanelFloats PanelNegate(PanelFloats a) {
+    return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f));
+  }
+  BARN_INLINED static PanelFloats PanelToFloats(PanelInts a) { return _mm256_cvtepi32_ps(a); }
+
+  BARN_INLINED static PanelFloats PanelHalves(const uint8_t* p) { return _mm256_cvtph_ps(Load16(p)); }
+  BARN_INLINED static PanelInts PanelBytes(const uint8_t* p) { return _mm256_cvtepu8_epi32(Load8(p)); }
+  BARN_INLINED static PanelInts PanelSignedBytes(const uint8_t* p) { return _mm256_cvtepi8_epi32(Load8(p)); }
+  BARN_INLINED static PanelFloats PanelHalvedPowers(const uint8_t* p) {
+    uint64_t exponents;
+    memcpy(&exponents, p, sizeof(exponents));
+    return HalvedPowers(exponents);
+  }
+  BARN_INLINED static __m128i Load8(const uint8_t* p) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  }
+
+  BARN_INLINED static PanelInts PanelLoadCodes(const uint8_t* p) { return Load(p); }
+  BARN_INLINED static PanelInts PanelOr(PanelInts a, PanelInts b) { return _mm256_or_si256(a, b); }
+  // Bits kMask << kFrom of every byte, moved to kTo.
+  template <int kFrom, int kTo, int kMask>
+  BARN_INLINED static PanelInts PanelBits(PanelInts a) {
+    const PanelInts moved = kFrom >= kTo ? ShiftRight(a, kFrom - kTo) : ShiftLeft(a, kTo - kFrom);
+    return And(moved, static_cast<uint8_t>(kMask << kTo));
+  }
+  template <bool kSigned>
+  BARN_INLINED static PanelInts PanelLookup(PanelInts indices, const int8_t* table) {
+    return Lookup(indices, table);
+  }
 
   // Four bytes at p in every lane.
-  static __m256i Spread(const void* p) {
+  BARN_INLINED static __m256i Spread(const void* p) {
     int32_t four;
     memcpy(&four, p, sizeof(four));
     return _mm256_set1_epi32(four);
   }
-  static PanelInts PanelPairSums(const int32_t* pairs, const int16_t* x) {
-    return _mm256_madd_epi16(Load(pairs), Spread(x));
+  // pairs: two bytes of every row, which multiply x[0] and x[1].
+  BARN_INLINED static PanelInts PanelPairSums(const uint8_t* pairs, const int16_t* x) {
+    return _mm256_madd_epi16(_mm256_cvtepu8_epi16(Load16(pairs)), Spread(x));
   }
 
-  // Adds the products of kCount registers of codes, in 16 bits: kCount * 2 * 127 * kMax must fit.
-  template <int kMax, int kCount, int kTokens>
-  static void ShortSums(const uint8_t* codes, const int8_t* const (&x)[kTokens], int column, __m256i (&sums)[kTokens]) {
+  // Adds the products of code registers kFirst .. kFirst + kCount - 1, in 16 bits.
+  template <int kMax, int kFirst, int kCount, class Source, int kTokens>
+  BARN_INLINED static void ShortSums(const Source& codes, const int8_t* const (&x)[kTokens],
+                                               __m256i (&sums)[kTokens]) {
     static_assert(kCount * 2 * 127 * kMax <= 32767);
     for (__m256i& sum : sums) sum = _mm256_setzero_si256();
-    for (int i = 0; i < kCount; ++i) {
-      const __m256i weights = Load(codes + 32 * (column / 4 + i));
+    Unroll<kCount>([&]<int kI>() BARN_INLINED {
+      const __m256i weights = codes.template Code<kFirst + kI>();
       for (int t = 0; t < kTokens; ++t) {
-        const __m256i product = _mm256_maddubs_epi16(weights, Spread(x[t] + column + 4 * i));
+        const __m256i product = _mm256_maddubs_epi16(weights, Spread(x[t] + 4 * (kFirst + kI)));
         sums[t] = _mm256_add_epi16(sums[t], product);
       }
-    }
+    });
   }
-  template <int kMax, int kTokens>
-  static void PanelDots(const uint8_t* codes, const int8_t* const (&x)[kTokens], PanelInts (&dots)[kTokens]) {
+  template <int kMax, class Source, int kTokens>
+  BARN_INLINED static void PanelDots(const Source& codes, const int8_t* const (&x)[kTokens],
+                                               PanelInts (&dots)[kTokens]) {
     constexpr int kCount = kMax <= 15 ? 8 : 4;
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i sums[kTokens];
-    ShortSums<kMax, kCount>(codes, x, 0, sums);
+    ShortSums<kMax, 0, kCount>(codes, x, sums);
     for (int t = 0; t < kTokens; ++t) dots[t] = _mm256_madd_epi16(sums[t], ones);
     if constexpr (kCount == 4) {
-      ShortSums<kMax, kCount>(codes, x, 16, sums);
+      ShortSums<kMax, 4, kCount>(codes, x, sums);
       for (int t = 0; t < kTokens; ++t) dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(sums[t], ones));
     }
   }
-  template <int kTokens>
-  static void PanelSignedDots(const uint8_t* codes, const int8_t* const (&x)[kTokens], PanelInts (&dots)[kTokens]) {
+  template <class Source, int kTokens>
+  BARN_INLINED static void PanelSignedDots(const Source& codes, const int8_t* const (&x)[kTokens],
+                                                     const int16_t* const (&)[kTokens], PanelInts (&dots)[kTokens]) {
     const __m256i ones = _mm256_set1_epi16(1);
     for (__m256i& dot : dots) dot = _mm256_setzero_si256();
-    for (int i = 0; i < 8; ++i) {
-      const __m256i weights = Load(codes + 32 * i);
+    Unroll<8>([&]<int kI>() BARN_INLINED {
+      // |w| * (x with the sign of w); a pair is at most 2 * 128 * 127.
+      const __m256i weights = codes.template Code<kI>();
       const __m256i magnitudes = _mm256_abs_epi8(weights);
       for (int t = 0; t < kTokens; ++t) {
-        const __m256i signed_x = _mm256_sign_epi8(Spread(x[t] + 4 * i), weights);
+        const __m256i signed_x = _mm256_sign_epi8(Spread(x[t] + 4 * kI), weights);
         const __m256i product = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitudes, signed_x), ones);
         dots[t] = _mm256_add_epi32(dots[t], product);
       }
-    }
+    });
   }
-  template <int kMax, int kTokens>
-  static void PanelScaledDots(const uint8_t* codes, const int32_t* scales16, const int8_t* const (&x)[kTokens],
-                              PanelInts (&dots)[kTokens]) {
+  // scales: [2, rows], of the halves of the block. The codes are kOffset too large.
+  template <int kMax, int kOffset, class Source, int kTokens>
+  BARN_INLINED static void PanelScaledDots(const Source& codes, const uint8_t* scales,
+                                                     const int8_t* const (&x)[kTokens],
+                                                     const int16_t* const (&sums16)[kTokens],
+                                                     PanelInts (&dots)[kTokens]) {
     constexpr int kCount = kMax <= 31 ? 4 : 2;
-    const __m256i pairs = Load(scales16);
-    for (__m256i& dot : dots) dot = _mm256_setzero_si256();
-    for (int half = 0; half < 2; ++half) {
-      // The half's scale in both 16-bit parts of a lane.
-      const __m256i scale = half == 0 ? _mm256_blend_epi16(pairs, _mm256_slli_epi32(pairs, 16), 0xaa)
-                                      : _mm256_blend_epi16(_mm256_srli_epi32(pairs, 16), pairs, 0xaa);
-      for (int column = 16 * half; column < 16 * half + 16; column += 4 * kCount) {
-        __m256i sums[kTokens];
-        ShortSums<kMax, kCount>(codes, x, column, sums);
-        for (int t = 0; t < kTokens; ++t) {
-          const __m256i product = _mm256_madd_epi16(sums[t], scale);
-          dots[t] = _mm256_add_epi32(dots[t], product);
-        }
-      }
+    // The half's scale in both 16-bit parts of a lane, for products with pairs of columns.
+    const auto twice = [](const uint8_t* p) {
+      const __m256i scale = PanelSignedBytes(p);
+      return _mm256_blend_epi16(scale, _mm256_slli_epi32(scale, 16), 0xaa);
+    };
+    const __m256i half_scales[2] = {twice(scales), twice(scales + kPanelRows)};
+    if constexpr (kOffset != 0) {
+      const __m256i pairs = _mm256_blend_epi16(half_scales[0], half_scales[1], 0xaa);
+      const __m256i offsets = _mm256_mullo_epi16(pairs, _mm256_set1_epi16(-kOffset));
+      for (int t = 0; t < kTokens; ++t) dots[t] = _mm256_madd_epi16(offsets, Spread(sums16[t]));
+    } else {
+      for (__m256i& dot : dots) dot = _mm256_setzero_si256();
     }
+    Unroll<8 / kCount>([&]<int kPart>() BARN_INLINED {
+      __m256i sums[kTokens];
+      ShortSums<kMax, kPart * kCount, kCount>(codes, x, sums);
+      for (int t = 0; t < kTokens; ++t) {
+        const __m256i product = _mm256_madd_epi16(sums[t], half_scales[kPart * kCount / 4]);
+        dots[t] = _mm256_add_epi32(dots[t], product);
+      }
+    });
   }
 };
 

@@ -32,6 +32,8 @@ void RoutedFfn::Run(const ExpertMatrices& experts, const Routes& routes, Tensor 
     BARN_CHECK(half.matrix->shape().rows == (fused ? 2 * ff : ff) && half.matrix->shape().cols == x.cols);
   }
   GroupPairs(routes, x.rows, down.shape().count);
+  const CpuMatrix* const matrices[] = {halves[0].matrix, halves[1].matrix, &down};
+  PackExperts(matrices);
   const auto pairs = static_cast<int64_t>(pair_token_.size());
   const bool int8_input = halves[0].matrix->uses_int8() || halves[1].matrix->uses_int8();
   const CpuMatrix::Input input = PrepareInput(routes, x, experts.weight_scales_input, int8_input);
@@ -75,6 +77,31 @@ void RoutedFfn::GroupPairs(const Routes& routes, int64_t tokens, int64_t expert_
     pair_route_[pair] = static_cast<int32_t>(i);
     pair_of_route_[i] = static_cast<int32_t>(pair);
   }
+}
+
+// Repacks the routed experts that no token has used before.
+void RoutedFfn::PackExperts(std::span<const CpuMatrix* const> matrices) {
+  packing_.clear();
+  int64_t items = 0;
+  for (size_t m = 0; m < matrices.size(); ++m) {
+    if (m > 0 && matrices[m] == matrices[m - 1]) continue;  // Gate and up in one.
+    for (const Group& group : groups_) {
+      const int64_t panels = matrices[m]->PanelsToPack(group.expert);
+      if (panels > 0) packing_.push_back({matrices[m], group.expert, items});
+      items += panels;
+    }
+  }
+  if (items == 0) return;
+  pool_.ParallelFor(items, [&](int64_t begin, int64_t end, int) {
+    auto at = std::upper_bound(packing_.begin(), packing_.end(), begin,
+                               [](int64_t item, const Packing& packing) { return item < packing.first_item; });
+    for (--at; begin < end; ++at) {
+      const int64_t last = std::min(end, at->first_item + at->matrix->PanelsToPack(at->expert));
+      at->matrix->PackPanels(at->expert, begin - at->first_item, last - at->first_item);
+      begin = last;
+    }
+  });
+  for (const Packing& packing : packing_) packing.matrix->FinishPacking(packing.expert);
 }
 
 // Inputs are the tokens' rows, or, when weights scale the input, one row per pair.

@@ -36,6 +36,7 @@ class RoutedFfn {
   };
 
   void GroupPairs(const Routes& routes, int64_t tokens, int64_t expert_count);
+  void PackExperts(std::span<const CpuMatrix* const> matrices);
   CpuMatrix::Input PrepareInput(const Routes& routes, Tensor x, bool weighted, bool int8);
   void RunGateAndUp(std::span<const Half> halves, int64_t ff, const CpuMatrix::Input& input, float* hidden);
   void RunActivation(Activation activation, int64_t ff, bool int8, float* hidden);
@@ -46,7 +47,14 @@ class RoutedFfn {
   const KernelTable& kernels_;
   ThreadPool& pool_;
   std::span<Scratch> scratch_;
+  struct Packing {
+    const CpuMatrix* matrix;
+    int64_t expert;
+    int64_t first_item;
+  };
+
   std::vector<Group> groups_;
+  std::vector<Packing> packing_;
   std::vector<int32_t> pair_token_;     // [pairs]
   std::vector<int32_t> pair_route_;     // [pairs]: index in Routes.
   std::vector<int32_t> pair_of_route_;  // [T * k], -1 where no expert.

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "proto/base/status.h"
+#include "sharding/store/drop_pages.h"
 #include "sharding/store/sha256.h"
 
 namespace barn {
@@ -160,6 +161,9 @@ class Cache::Blob : public ByteRange {
   }
   absl::Status Map(const std::string& path, int64_t size_bytes);
   std::span<const std::byte> bytes() const override { return bytes_; }
+  void Drop(int64_t offset, int64_t length) override {
+    DropPages(bytes_.subspan(static_cast<size_t>(offset), static_cast<size_t>(length)));
+  }
 
  private:
   Cache* cache_;

@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "proto/base/status.h"
 #include "sharding/store/bounds.h"
+#include "sharding/store/drop_pages.h"
 
 namespace barn {
 namespace {
@@ -32,6 +33,10 @@ class FileMapping : public ByteRange {
   std::span<const std::byte> bytes() const override {
     if (base_ == nullptr) return {};
     return {static_cast<const std::byte*>(base_) + skip_bytes_, mapped_bytes_ - skip_bytes_};
+  }
+
+  void Drop(int64_t offset, int64_t length) override {
+    DropPages(bytes().subspan(static_cast<size_t>(offset), static_cast<size_t>(length)));
   }
 
  private:

@@ -17,6 +17,9 @@ class ByteRange {
  public:
   virtual ~ByteRange() = default;
   virtual std::span<const std::byte> bytes() const = 0;
+
+  // These will hardly be read again: a mapping gives back the memory of whole pages and would read them anew.
+  virtual void Drop(int64_t /*offset*/, int64_t /*length*/) {}
 };
 
 // The seam for model bytes: a local file, an HTTP server, memory. Thread-safe.

@@ -1,3 +1,4 @@
+#define BARN_INLINED
 // The AVX-512 intrinsics become SIMDe's functions before the kernels' source sees them.
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx2.h>
@@ -5,7 +6,7 @@
 #include <simde/x86/f16c.h>
 #include <simde/x86/fma.h>
 
-// Debian's SIMDe lacks these two.
+// What Debian's SIMDe lacks.
 static inline simde__m512i ShiftIntsRight(simde__m512i ints, int bits) {
   simde__m512i_private result = simde__m512i_to_private(ints);
   for (int i = 0; i < 16; ++i) result.i32[i] >>= bits;
@@ -17,8 +18,34 @@ static inline simde__m512 ConvertInts(simde__m512i ints) {
   for (int i = 0; i < 16; ++i) result.f32[i] = static_cast<float>(from.i32[i]);
   return simde__m512_from_private(result);
 }
+static inline simde__m512i WidenBytes(simde__m128i bytes) {
+  simde__m512i_private result;
+  const simde__m128i_private from = simde__m128i_to_private(bytes);
+  for (int i = 0; i < 16; ++i) result.i32[i] = from.u8[i];
+  return simde__m512i_from_private(result);
+}
+static inline simde__m512i WidenSignedBytes(simde__m128i bytes) {
+  simde__m512i_private result;
+  const simde__m128i_private from = simde__m128i_to_private(bytes);
+  for (int i = 0; i < 16; ++i) result.i32[i] = from.i8[i];
+  return simde__m512i_from_private(result);
+}
+static inline simde__m512i WidenBytesToShorts(simde__m256i bytes) {
+  simde__m512i_private result;
+  const simde__m256i_private from = simde__m256i_to_private(bytes);
+  for (int i = 0; i < 32; ++i) result.i16[i] = from.u8[i];
+  return simde__m512i_from_private(result);
+}
+static inline simde__m512 ConvertHalves(simde__m256i halves) {
+  return simde_mm512_insertf32x8(simde_mm512_castps256_ps512(_mm256_cvtph_ps(simde_mm256_castsi256_si128(halves))),
+                                 _mm256_cvtph_ps(simde_mm256_extracti128_si256(halves, 1)), 1);
+}
 #define _mm512_srai_epi32 ShiftIntsRight
 #define _mm512_cvtepi32_ps ConvertInts
+#define _mm512_cvtepu8_epi32 WidenBytes
+#define _mm512_cvtepi8_epi32 WidenSignedBytes
+#define _mm512_cvtepu8_epi16 WidenBytesToShorts
+#define _mm512_cvtph_ps ConvertHalves
 
 #include "kernels/cpu/isa_avx512.h"
 #include "kernels/cpu/make_table.h"

@@ -45,11 +45,16 @@ struct Problem {
     bias = RandomActivations(rows, seed + 2);
   }
 
-  std::vector<float> Multiply(const KernelTable& kernels, ActivationMode mode,
-                              const std::vector<int32_t>& index) const {
+  std::vector<float> Multiply(const KernelTable& kernels, ActivationMode mode, const std::vector<int32_t>& index,
+                              bool packed = false) const {
     const auto matrix =
         CpuMatrix::Create(dtype, {.rows = rows, .cols = cols}, std::span(weights).subspan(1), kernels, mode);
     EXPECT_TRUE(matrix.ok()) << matrix.status();
+    if (packed) {
+      EXPECT_TRUE((*matrix)->ReservePanels(PageSize::kSmall, nullptr).ok());
+      (*matrix)->PackPanels(0, 0, (*matrix)->PanelsToPack(0));
+      if ((*matrix)->PanelsToPack(0) > 0) (*matrix)->FinishPacking(0);
+    }
     QuantizedRows quantized;
     if ((*matrix)->uses_int8()) {
       quantized.Resize(tokens, cols);
@@ -112,8 +117,10 @@ TEST(MatMul, Int8ProductsMeetTheDecodedWeightsAndAgreeBitForBit) {
           ASSERT_NO_FATAL_FAILURE(ExpectInt8Product(problem, reference));
           for (const NamedKernels& kernels : AllKernels()) {
             SCOPED_TRACE(kernels.name);
-            const std::vector<float> out = problem.Multiply(kernels.table, ActivationMode::kInt8, {});
-            ASSERT_EQ(std::memcmp(out.data(), reference.data(), out.size() * sizeof(float)), 0);
+            for (const bool packed : {false, true}) {
+              const std::vector<float> out = problem.Multiply(kernels.table, ActivationMode::kInt8, {}, packed);
+              ASSERT_EQ(std::memcmp(out.data(), reference.data(), out.size() * sizeof(float)), 0) << packed;
+            }
           }
         }
       }
@@ -143,8 +150,10 @@ TEST(MatMul, ExtremeCodesDoNotOverflow) {
       const std::vector<float> reference = problem.Multiply(ScalarKernels(), ActivationMode::kInt8, {});
       for (const NamedKernels& kernels : AllKernels()) {
         SCOPED_TRACE(kernels.name);
-        const std::vector<float> out = problem.Multiply(kernels.table, ActivationMode::kInt8, {});
-        ASSERT_EQ(std::memcmp(out.data(), reference.data(), out.size() * sizeof(float)), 0);
+        for (const bool packed : {false, true}) {
+          const std::vector<float> out = problem.Multiply(kernels.table, ActivationMode::kInt8, {}, packed);
+          ASSERT_EQ(std::memcmp(out.data(), reference.data(), out.size() * sizeof(float)), 0) << packed;
+        }
       }
     }
   }
@@ -157,9 +166,11 @@ TEST(MatMul, IndexedTokensAreThoseRows) {
     for (const NamedKernels& kernels : AllKernels()) {
       SCOPED_TRACE(kernels.name);
       const std::vector<float> all = problem.Multiply(kernels.table, ActivationMode::kInt8, {});
-      const std::vector<float> some = problem.Multiply(kernels.table, ActivationMode::kInt8, index);
-      for (size_t i = 0; i < index.size(); ++i) {
-        ASSERT_EQ(std::memcmp(&some[i * 33], &all[index[i] * 33], 33 * sizeof(float)), 0) << i;
+      for (const bool packed : {false, true}) {
+        const std::vector<float> some = problem.Multiply(kernels.table, ActivationMode::kInt8, index, packed);
+        for (size_t i = 0; i < index.size(); ++i) {
+          ASSERT_EQ(std::memcmp(&some[i * 33], &all[index[i] * 33], 33 * sizeof(float)), 0) << i;
+        }
       }
     }
   }
@@ -233,6 +244,54 @@ TEST(MatMul, OracleMatVec) {
           for (int c = 0; c < 512; ++c) magnitude += std::abs(static_cast<double>(weights[r * 512 + c]) * x[c]);
           EXPECT_NEAR(out[r], facts.at("matvec").at(r).get<double>(), limit * magnitude) << "row " << r;
         }
+      }
+    }
+  }
+}
+
+// A matrix of which a product asks for rows that begin and end within panels.
+TEST(MatMul, AnyRangeOfRowsOfAPackedMatrix) {
+  const Problem p(DType::kQ4_K, 75, 512, 5, 9);
+  for (const NamedKernels& kernels : AllKernels()) {
+    SCOPED_TRACE(kernels.name);
+    const auto matrix = CpuMatrix::Create(p.dtype, {.rows = p.rows, .cols = p.cols}, std::span(p.weights).subspan(1),
+                                          kernels.table, ActivationMode::kInt8);
+    ASSERT_TRUE((*matrix)->ReservePanels(PageSize::kHuge, nullptr).ok());
+    const int64_t panels = (*matrix)->PanelsToPack(0);
+    ASSERT_EQ(panels, kernels.table.panel_rows == 0 ? 0 : p.rows / static_cast<int64_t>(kernels.table.panel_rows));
+    (*matrix)->PackPanels(0, 0, panels);
+    if (panels > 0) (*matrix)->FinishPacking(0);
+    const std::vector<float> all = p.Multiply(ScalarKernels(), ActivationMode::kInt8, {});
+    QuantizedRows quantized;
+    quantized.Resize(p.tokens, p.cols);
+    for (int64_t t = 0; t < p.tokens; ++t) quantized.Quantize(kernels.table, t, p.x.data() + t * p.cols);
+    Scratch scratch;
+    for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 75}, {3, 14}, {3, 16}, {15, 49}, {16, 75}}) {
+      std::vector<float> out(static_cast<size_t>(p.tokens * (end - begin)));
+      (*matrix)->Multiply(kernels.table, 0, begin, end, {.quantized = quantized.view(), .tokens = p.tokens}, out.data(),
+                          end - begin, p.bias.data() + begin, scratch);
+      for (int64_t t = 0; t < p.tokens; ++t) {
+        ASSERT_EQ(std::memcmp(&out[t * (end - begin)], &all[t * p.rows + begin], (end - begin) * sizeof(float)), 0)
+            << begin << " to " << end << ", token " << t;
+      }
+    }
+  }
+}
+
+TEST(MatMul, UploadTellsWhichBytesItHasCopied) {
+  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+    if (!IsaSupported(isa)) continue;
+    CpuDevice device({.threads = 2, .pin = false}, ActivationMode::kInt8, isa);
+    const std::vector<std::byte> bytes = RandomWeights(DType::kQ4_K, 40, 256, 3);
+    std::span<const std::byte> copied;
+    const auto note = [&](std::span<const std::byte> part) { copied = part; };
+    for (const MatrixUse use : {MatrixUse::kProducts, MatrixUse::kRows}) {
+      copied = {};
+      ASSERT_TRUE(device.Upload(DType::kQ4_K, {.rows = 40, .cols = 256}, bytes, use, note).ok());
+      const size_t rows = isa == Isa::kScalar || use == MatrixUse::kRows ? 0 : isa == Isa::kAvx2 ? 40 : 32;
+      EXPECT_EQ(copied.size(), rows * 144) << IsaName(isa);
+      if (rows > 0) {
+        EXPECT_EQ(copied.data(), bytes.data());
       }
     }
   }

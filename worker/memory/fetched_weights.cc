@@ -178,4 +178,11 @@ absl::StatusOr<std::span<const std::byte>> FetchedWeights::Tensor(const GgufTens
   return bytes.first(tensor.size_bytes);
 }
 
+void FetchedWeights::Drop(const GgufTensor& tensor, int64_t offset, int64_t length) {
+  const auto found = ranges_.find({tensor.part, tensor.offset_bytes});
+  if (found != ranges_.end()) {
+    found->second->Drop(offset, length);
+  }
+}
+
 }  // namespace barn

@@ -46,6 +46,7 @@ class FetchedWeights : public WeightSource {
 
   // A tensor that Create was not told of is mapped or fetched now.
   absl::StatusOr<std::span<const std::byte>> Tensor(const GgufTensor& tensor) override;
+  void Drop(const GgufTensor& tensor, int64_t offset, int64_t length) override;
 
   int64_t bytes_moved() const { return bytes_moved_; }  // Read from remote sources.
 

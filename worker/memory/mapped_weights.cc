@@ -56,4 +56,11 @@ absl::StatusOr<std::span<const std::byte>> MappedWeights::Tensor(const GgufTenso
   return range->bytes();
 }
 
+void MappedWeights::Drop(const GgufTensor& tensor, int64_t offset, int64_t length) {
+  const auto found = ranges_.find({tensor.part, tensor.offset_bytes, tensor.size_bytes});
+  if (found != ranges_.end()) {
+    found->second->Drop(offset, length);
+  }
+}
+
 }  // namespace barn

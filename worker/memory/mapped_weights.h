@@ -20,6 +20,7 @@ class MappedWeights : public WeightSource {
   explicit MappedWeights(std::vector<std::shared_ptr<const Store>> parts) : parts_(std::move(parts)) {}
 
   absl::StatusOr<std::span<const std::byte>> Tensor(const GgufTensor& tensor) override;
+  void Drop(const GgufTensor& tensor, int64_t offset, int64_t length) override;
 
  private:
   std::vector<std::shared_ptr<const Store>> parts_;

@@ -17,6 +17,10 @@ class WeightSource {
   // tensor.size_bytes bytes, unchanged for the life of the source, aligned as the file was (GGUF: 32 bytes as a rule).
   // NotFound: the source does not hold this tensor. DataLoss, Unavailable: as the store says.
   virtual absl::StatusOr<std::span<const std::byte>> Tensor(const GgufTensor& tensor) = 0;
+
+  // The device has its own copy of [offset, offset + length) of a tensor that Tensor() has handed out. They stay
+  // readable, but need no memory any more.
+  virtual void Drop(const GgufTensor& tensor, int64_t offset, int64_t length) = 0;
 };
 
 }  // namespace barn

@@ -15,13 +15,16 @@ RoutedFeedForward::RoutedFeedForward(TensorLoader& loader, const RoutedSpec& spe
   router_bias_ = loader.Vector(name("ffn_gate_inp.bias"), experts, biases);
   selection_bias_ = loader.HostVector(name("exp_probs_b.bias"), experts, spec.selection_bias);
 
+  const auto expert_matrix = [&](std::string_view tensor, int64_t rows, int64_t cols) {
+    return loader.Matrix(name(tensor), {experts, rows, cols}, Presence::kRequired, MatrixUse::kExperts);
+  };
   if (loader.Has(name("ffn_gate_up_exps.weight"))) {
-    matrices_.gate_up = loader.Matrix(name("ffn_gate_up_exps.weight"), {experts, 2 * spec.width, width});
+    matrices_.gate_up = expert_matrix("ffn_gate_up_exps.weight", 2 * spec.width, width);
   } else {
-    matrices_.gate = loader.Matrix(name("ffn_gate_exps.weight"), {experts, spec.width, width});
-    matrices_.up = loader.Matrix(name("ffn_up_exps.weight"), {experts, spec.width, width});
+    matrices_.gate = expert_matrix("ffn_gate_exps.weight", spec.width, width);
+    matrices_.up = expert_matrix("ffn_up_exps.weight", spec.width, width);
   }
-  matrices_.down = loader.Matrix(name("ffn_down_exps.weight"), {experts, width, spec.width});
+  matrices_.down = expert_matrix("ffn_down_exps.weight", width, spec.width);
   matrices_.gate_bias = loader.Vector(name("ffn_gate_exps.bias"), experts, spec.width, biases);
   matrices_.up_bias = loader.Vector(name("ffn_up_exps.bias"), experts, spec.width, biases);
   matrices_.down_bias = loader.Vector(name("ffn_down_exps.bias"), experts, width, biases);

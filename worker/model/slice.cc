@@ -101,12 +101,12 @@ absl::Status LoadedSlice::Load(const SliceOptions& options) {
 absl::Status LoadedSlice::LoadEnds(TensorLoader& loader) {
   const MatrixShape table{.rows = spec_.vocabulary, .cols = spec_.width};
   const bool tied = !loader.Has("output.weight");
-  if (is_first_ || (is_last_ && tied)) {
-    embedding_ = loader.Matrix("token_embd.weight", table);
+  if (is_first_) {
+    embedding_ = loader.Matrix("token_embd.weight", table, Presence::kRequired, MatrixUse::kRows);
   }
   if (is_last_) {
     output_norm_.emplace(loader, spec_.norm, "output_norm", spec_.width);
-    head_ = tied ? embedding_ : loader.Matrix("output.weight", table);
+    head_ = loader.Matrix(tied ? "token_embd.weight" : "output.weight", table);
   }
   return loader.status();
 }

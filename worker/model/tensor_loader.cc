@@ -67,8 +67,12 @@ std::span<const std::byte> TensorLoader::Bytes(const GgufTensor& tensor) {
   return *bytes;
 }
 
-const Matrix* TensorLoader::Upload(const GgufTensor& tensor, MatrixShape shape, std::span<const std::byte> bytes) {
-  auto matrix = device_.Upload(tensor.dtype, shape, bytes);
+const Matrix* TensorLoader::Upload(const GgufTensor& tensor, MatrixShape shape, int64_t offset,
+                                   std::span<const std::byte> bytes, MatrixUse use) {
+  const auto copied = [&source = source_, tensor, offset, begin = bytes.data()](std::span<const std::byte> part) {
+    source.Drop(tensor, offset + (part.data() - begin), static_cast<int64_t>(part.size()));
+  };
+  auto matrix = device_.Upload(tensor.dtype, shape, bytes, use, copied);
   if (!matrix.ok()) {
     Fail(absl::Status(matrix.status().code(), absl::StrCat("tensor ", tensor.name, ": ", matrix.status().message())));
     return nullptr;
@@ -77,14 +81,14 @@ const Matrix* TensorLoader::Upload(const GgufTensor& tensor, MatrixShape shape, 
   return loaded_.matrices.back().get();
 }
 
-const Matrix* TensorLoader::Matrix(std::string_view name, MatrixShape shape, Presence presence) {
+const Matrix* TensorLoader::Matrix(std::string_view name, MatrixShape shape, Presence presence, MatrixUse use) {
   const int64_t dims[] = {shape.cols, shape.rows, shape.count};
   const GgufTensor* tensor = Find(name, dims, presence);
   if (tensor == nullptr) {
     return nullptr;
   }
   const std::span<const std::byte> bytes = Bytes(*tensor);
-  return status_.ok() ? Upload(*tensor, shape, bytes) : nullptr;
+  return status_.ok() ? Upload(*tensor, shape, 0, bytes, use) : nullptr;
 }
 
 const Matrix* TensorLoader::ExactMatrix(std::string_view name, MatrixShape shape) {
@@ -145,12 +149,14 @@ std::vector<const Matrix*> TensorLoader::Split(std::string_view name, std::span<
   if (tensor == nullptr) {
     return parts;
   }
-  std::span<const std::byte> bytes = Bytes(*tensor);
+  const std::span<const std::byte> bytes = Bytes(*tensor);
   const auto row_bytes = static_cast<size_t>(tensor->size_bytes / dims[1]);
+  size_t offset = 0;
   for (size_t i = 0; i < rows.size() && status_.ok(); ++i) {
     const size_t part_bytes = row_bytes * static_cast<size_t>(rows[i]);
-    parts[i] = Upload(*tensor, {.count = 1, .rows = rows[i], .cols = cols}, bytes.first(part_bytes));
-    bytes = bytes.subspan(part_bytes);
+    parts[i] = Upload(*tensor, {.count = 1, .rows = rows[i], .cols = cols}, static_cast<int64_t>(offset),
+                      bytes.subspan(offset, part_bytes), MatrixUse::kProducts);
+    offset += part_bytes;
   }
   return parts;
 }

@@ -32,7 +32,8 @@ class TensorLoader {
       : model_(model), source_(source), device_(device), loaded_(loaded) {}
 
   // Null where an optional tensor is missing, and for kAbsent.
-  const ::barn::Matrix* Matrix(std::string_view name, MatrixShape shape, Presence presence = Presence::kRequired);
+  const ::barn::Matrix* Matrix(std::string_view name, MatrixShape shape, Presence presence = Presence::kRequired,
+                               MatrixUse use = MatrixUse::kProducts);
   // As Matrix, for MatMulExact: F32, F16 or BF16.
   const ::barn::Matrix* ExactMatrix(std::string_view name, MatrixShape shape);
   // F32 only.
@@ -57,7 +58,9 @@ class TensorLoader {
   // The bytes of an F32 tensor; empty when it is missing or on error.
   std::span<const std::byte> Floats(std::string_view name, std::span<const int64_t> dims, Presence presence);
   std::span<const std::byte> Bytes(const GgufTensor& tensor);
-  const ::barn::Matrix* Upload(const GgufTensor& tensor, MatrixShape shape, std::span<const std::byte> bytes);
+  // `bytes`: those of the tensor from `offset` onwards.
+  const ::barn::Matrix* Upload(const GgufTensor& tensor, MatrixShape shape, int64_t offset,
+                               std::span<const std::byte> bytes, MatrixUse use);
   void Fail(const absl::Status& status);
 
   const GgufModel& model_;

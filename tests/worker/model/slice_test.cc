@@ -181,6 +181,7 @@ class StageWeights : public WeightSource {
     }
     return all_.Tensor(tensor);
   }
+  void Drop(const GgufTensor& tensor, int64_t offset, int64_t length) override { all_.Drop(tensor, offset, length); }
 
  private:
   WeightSource& all_;
