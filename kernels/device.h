@@ -142,6 +142,21 @@ struct RopeArgs {
   float magnitude = 1;                         // Multiplies cos and sin (YaRN, longrope).
 };
 
+struct RankedLogit {
+  int32_t id = 0;
+  float logit = 0;
+};
+
+// A row of logits and what is wanted of it. NaN counts as -infinity.
+struct LogitRanking {
+  std::span<const float> logits;  // [V], not empty.
+  int64_t count = 0;              // How many of the best; clamped to [0, V].
+
+  float largest = 0;                   // Results.
+  double logsumexp = 0;                // log(sum(exp(logits))) to 1e-6; -infinity when no entry counts.
+  std::vector<RankedLogit> best = {};  // Best first, ties by lower id.
+};
+
 // What a device did, for tests and metrics. Counted since construction.
 struct DeviceCounters {
   int64_t expert_bytes_read = 0;  // Weight bytes of routed experts that were touched, each expert once per call.
@@ -198,6 +213,7 @@ class Device {
   virtual void Scale(Tensor x, float scale) = 0;                        // x *= scale
   virtual void ScaleRows(Tensor x, std::span<const float> scales) = 0;  // x[t] *= scales[t]
   virtual void Softcap(Tensor x, float cap) = 0;                        // x = cap * tanh(x / cap)
+  virtual void RankLogits(std::span<LogitRanking> rows) = 0;
   // out = x, same rows and cols, any strides, no overlap. This default serves devices whose memory the host addresses.
   virtual void Copy(Tensor x, Tensor out) {
     for (int64_t r = 0; r < x.rows; ++r) {

@@ -70,7 +70,8 @@ CpuDevice::CpuDevice(const CpuOptions& options, ActivationMode mode, Isa isa)
       kernels_(KernelsOf(isa)),
       pool_(options.threads, options.pin),
       scratch_(pool_.threads()),
-      routed_ffn_(isa, kernels_, pool_, scratch_) {}
+      routed_ffn_(isa, kernels_, pool_, scratch_),
+      logit_ranker_(isa, pool_) {}
 
 std::string CpuDevice::Describe() const {
   const int threads = pool_.threads();

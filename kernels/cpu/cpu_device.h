@@ -8,6 +8,7 @@
 #include "kernels/cpu/cpu_matrix.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/logit_ranking.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/quantize_activations.h"
 #include "kernels/cpu/routed_ffn.h"
@@ -47,6 +48,7 @@ class CpuDevice final : public Device {
   void Scale(Tensor x, float scale) override;
   void ScaleRows(Tensor x, std::span<const float> scales) override;
   void Softcap(Tensor x, float cap) override;
+  void RankLogits(std::span<LogitRanking> rows) override { logit_ranker_.Run(rows); }
 
   DeviceCounters counters() const override { return counters_; }
 
@@ -68,6 +70,7 @@ class CpuDevice final : public Device {
   std::vector<Scratch> scratch_;  // One per thread.
   QuantizedRows quantized_;
   barn::RoutedFfn routed_ffn_;
+  LogitRanker logit_ranker_;
   Scratch partials_;
   DeviceCounters counters_;
 };

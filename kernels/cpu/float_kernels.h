@@ -36,6 +36,11 @@ struct FloatKernels {
   void (*scale)(float* x, float scale, int64_t n);
   void (*exp)(float* x, int64_t n);
 
+  // Of the entries that are not NaN; -infinity when there is none.
+  float (*largest)(const float* x, int64_t n);
+  // Sum of e^(x[i] - shift), shift >= x[i]; NaN adds nothing.
+  float (*exp_sum)(const float* x, float shift, int64_t n);
+
   void (*half_to_float)(const uint16_t* x, float* out, int64_t n);
   void (*float_to_half)(const float* x, uint16_t* out, int64_t n);  // Saturates at +-65504.
 

@@ -23,6 +23,8 @@ constexpr FloatKernels MakeFloatKernels() {
           .add_scaled = Row::AddScaled,
           .scale = Row::Scale,
           .exp = Row::Exp,
+          .largest = Row::Largest,
+          .exp_sum = Row::ExpSum,
           .half_to_float = Row::HalfToFloats,
           .float_to_half = Row::FloatsToHalf,
           .scores = Attend::Scores,

@@ -100,8 +100,8 @@ class PackedChunk {
 // Adds the products of block kB of a chunk with kTokens tokens to lane kB of each; block: where it is in x.
 template <class Isa, class Format, int kTokens, int kB>
 BARN_INLINED inline void AddBlock(const PackedChunk<Isa, Format>& chunk, size_t block, const QuantizedView& x,
-                                            const size_t (&first_block)[kTokens],
-                                            typename Isa::PanelFloats (&lanes)[kTokens][8]) {
+                                  const size_t (&first_block)[kTokens],
+                                  typename Isa::PanelFloats (&lanes)[kTokens][8]) {
   using Floats = typename Isa::PanelFloats;
   const PackedBlock<Isa, Format> codes = chunk.Codes(kB);
   const int8_t* x_codes[kTokens];
@@ -134,11 +134,6 @@ BARN_INLINED inline void AddBlock(const PackedChunk<Isa, Format>& chunk, size_t 
   }
 }
 
-// With few tokens the weights come from memory, and the hardware alone fetches them too late: a core gets 14 GB/s
-// instead of 20 (kernels_bench, Q4_K, 64 MiB).
-constexpr size_t kPrefetchBytes = 8192;
-constexpr int kPrefetchTokensMax = 4;
-
 // One panel against kTokens tokens; out[t]: where the panel's first row of token t goes.
 template <class Isa, class Format, int kTokens>
 [[gnu::noinline]] void PanelTimesTokens(const uint8_t* panel, size_t blocks, const QuantizedView& x,
@@ -153,25 +148,13 @@ template <class Isa, class Format, int kTokens>
   size_t block = 0;
   for (; block + 8 <= blocks; block += 8, panel += kFull.bytes) {
     const PackedChunk<Isa, Format> chunk(panel, kFull);
-    Unroll<8>([&]<int kB>() BARN_INLINED {
-      if constexpr (kTokens <= kPrefetchTokensMax) {
-        constexpr size_t kLines = kFull.bytes / 64;
-        for (size_t line = kB * kLines / 8; line < (kB + 1) * kLines / 8; ++line) {
-          __builtin_prefetch(panel + kPrefetchBytes + 64 * line);
-        }
-      }
-      AddBlock<Isa, Format, kTokens, kB>(chunk, block + kB, x, first_block, lanes);
-    });
+    Unroll<8>([&]<int kB>()
+                  BARN_INLINED { AddBlock<Isa, Format, kTokens, kB>(chunk, block + kB, x, first_block, lanes); });
   }
   if (block < blocks) {
     const PackedChunk<Isa, Format> chunk(panel, ChunkLayout<Isa, Format>(blocks - block));
     Unroll<7>([&]<int kB>() BARN_INLINED {
       if (block + kB >= blocks) return;
-      if constexpr (kTokens <= kPrefetchTokensMax) {
-        for (size_t line = 0; line < Format::kBits; ++line) {
-          __builtin_prefetch(panel + kPrefetchBytes + 64 * (Format::kBits * kB + line));
-        }
-      }
       AddBlock<Isa, Format, kTokens, kB>(chunk, block + kB, x, first_block, lanes);
     });
   }

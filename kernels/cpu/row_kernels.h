@@ -132,6 +132,37 @@ struct RowKernels {
     return sum;
   }
 
+  static float Largest(const float* x, int64_t n) {
+    const float nothing = -__builtin_inff();
+    V most = Vec::Set(nothing);
+    int64_t i = 0;
+    // Max gives its second operand when either is NaN.
+    for (; i + kLanes <= n; i += kLanes) most = Vec::Max(Vec::Load(x + i), most);
+    float largest = Vec::MaxLane(most);
+    for (; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+    return largest;
+  }
+
+  static float ExpSum(const float* x, float shift, int64_t n) {
+    const V s = Vec::Set(shift);
+    // NaN compares as not less, so that the order of operands makes it the lowest value.
+    const V lowest = Vec::Set(-__builtin_inff());
+    const auto term = [&](V v) {
+      const V d = Vec::Sub(v, s);
+      return ExpOf(Vec::SelectLess(d, Vec::Set(1.0f), d, lowest));
+    };
+    V sum = Vec::Set(0.0f);
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) sum = Vec::Add(sum, term(Vec::Load(x + i)));
+    float total = Vec::Sum(sum);
+    if (i < n) {
+      float rest[kLanes] = {};
+      Vec::Store(rest, term(LoadPart(x + i, n - i)));
+      for (int64_t j = 0; j < n - i; ++j) total += rest[j];
+    }
+    return total;
+  }
+
   // out = (x - mean) * scale * weight + bias
   static void Normalize(const float* x, float mean, float scale, const float* weight, const float* bias, float* out,
                         int64_t n) {

@@ -7,36 +7,28 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "proto/base/status.h"
-#include "worker/service/logits.h"
 
 namespace barn {
 namespace {
 
-void AddScore(const proto::StepSequence& sequence, int target, std::span<const float> logits,
+std::span<float> Values(Tensor logits, int64_t row) { return {logits.row(row), static_cast<size_t>(logits.cols)}; }
+
+void AddScore(const proto::StepSequence& sequence, int target, const LogitRanking& ranking,
               proto::SequenceResult& out) {
   proto::TargetScore& score = *out.add_scores();
-  const int32_t id = sequence.targets(target);
-  score.set_logit(logits[id]);
-  score.set_logsumexp(LogSumExp(logits));
-  score.set_best(IsBest(logits, id));
-  for (const RankedLogit& candidate : TopLogits(logits, sequence.target_candidates())) {
+  const float logit = ranking.logits[sequence.targets(target)];
+  score.set_logit(logit);
+  score.set_logsumexp(ranking.logsumexp);
+  score.set_best(!(ranking.largest > logit));
+  for (const RankedLogit& candidate : ranking.best) {
     score.add_candidate_ids(candidate.id);
     score.add_candidate_logits(candidate.logit);
   }
 }
 
-// Changes the logits in place.
-void AddCandidates(const proto::StepSequence& sequence, std::span<const LogitChange> changes, std::span<float> logits,
-                   proto::SequenceResult& out) {
-  if (sequence.want_full_logits()) {
-    out.set_full_logits(logits.data(), logits.size_bytes());
-  }
-  if (!sequence.want_candidates()) {
-    return;
-  }
-  ApplyChanges(changes, logits);
-  out.set_logsumexp(LogSumExp(logits));
-  for (const RankedLogit& candidate : TopLogits(logits, sequence.candidates())) {
+void AddCandidates(const LogitRanking& ranking, proto::SequenceResult& out) {
+  out.set_logsumexp(ranking.logsumexp);
+  for (const RankedLogit& candidate : ranking.best) {
     out.add_candidate_ids(candidate.id);
     out.add_candidate_logits(candidate.logit);
   }
@@ -55,19 +47,55 @@ absl::Status Stage::ComputeLogits(const proto::StepRequest& request, const StepP
     result.add_sequences()->set_sequence_id(sequence.sequence_id());
   }
   return options_.slice->ForwardToLogits(input, rows, [&](int64_t first, Tensor logits) {
-    for (int64_t i = 0; i < logits.rows; ++i) {
-      const LogitRow& row = plan.logit_rows[first + i];
-      const proto::StepSequence& sequence = request.sequences(row.sequence);
-      const std::span<float> values(logits.row(i), static_cast<size_t>(logits.cols));
-      proto::SequenceResult& out = *result.mutable_sequences(row.sequence);
-      if (row.target >= 0) {
-        AddScore(sequence, row.target, values, out);  // Before edits: a score is about the model.
-      }
-      if (row.last) {
-        AddCandidates(sequence, plan.changes[row.sequence], values, out);
-      }
-    }
+    const std::span<const LogitRow> chunk(plan.logit_rows.data() + first, static_cast<size_t>(logits.rows));
+    AddScores(request, chunk, logits, result);  // Before edits: a score is about the model.
+    AddLastRows(request, plan, chunk, logits, result);
   });
+}
+
+void Stage::AddScores(const proto::StepRequest& request, std::span<const LogitRow> rows, Tensor logits,
+                      proto::StepResult& result) {
+  rankings_.clear();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].target >= 0) {
+      rankings_.push_back({.logits = Values(logits, static_cast<int64_t>(i)),
+                           .count = request.sequences(rows[i].sequence).target_candidates()});
+    }
+  }
+  options_.device->RankLogits(rankings_);
+  size_t at = 0;
+  for (const LogitRow& row : rows) {
+    if (row.target >= 0) {
+      AddScore(request.sequences(row.sequence), row.target, rankings_[at++], *result.mutable_sequences(row.sequence));
+    }
+  }
+}
+
+// Changes the logits in place.
+void Stage::AddLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
+                        Tensor logits, proto::StepResult& result) {
+  const auto wants_candidates = [&](const LogitRow& row) {
+    return row.last && request.sequences(row.sequence).want_candidates();
+  };
+  rankings_.clear();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::span<float> values = Values(logits, static_cast<int64_t>(i));
+    const proto::StepSequence& sequence = request.sequences(rows[i].sequence);
+    if (rows[i].last && sequence.want_full_logits()) {
+      result.mutable_sequences(rows[i].sequence)->set_full_logits(values.data(), values.size_bytes());
+    }
+    if (wants_candidates(rows[i])) {
+      ApplyChanges(plan.changes[rows[i].sequence], values);
+      rankings_.push_back({.logits = values, .count = sequence.candidates()});
+    }
+  }
+  options_.device->RankLogits(rankings_);
+  size_t at = 0;
+  for (const LogitRow& row : rows) {
+    if (wants_candidates(row)) {
+      AddCandidates(rankings_[at++], *result.mutable_sequences(row.sequence));
+    }
+  }
 }
 
 absl::Status Stage::Compute(const proto::StepRequest& request, const StepPlan& plan, const StepInput& input,

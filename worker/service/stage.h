@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -19,7 +21,7 @@ struct StageOptions {
   StepLimits limits;
   BlockTables::Bounds kv;
   std::shared_ptr<Slice> slice;
-  const Device* device = nullptr;                // For its counters. Outlives the stage, as does the receiver.
+  Device* device = nullptr;                      // The slice's. Outlives the stage, as does the receiver.
   HopReceiver* receiver = nullptr;               // Null on the first stage.
   std::unique_ptr<HopSender> sender;             // Null on the last stage.
   absl::Duration frame_wait = absl::Minutes(2);  // How long the stage before may take.
@@ -41,11 +43,17 @@ class Stage {
                        proto::StepResult& result);
   absl::Status ComputeLogits(const proto::StepRequest& request, const StepPlan& plan, const StepInput& input,
                              proto::StepResult& result);
+  // What the sequences of some rows with logits asked for.
+  void AddScores(const proto::StepRequest& request, std::span<const LogitRow> rows, Tensor logits,
+                 proto::StepResult& result);
+  void AddLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
+                   Tensor logits, proto::StepResult& result);
 
   StageOptions options_;
   BlockTables tables_;
   int64_t last_step_ = INT64_MIN;
   std::vector<float> activations_;  // [step_tokens_max, D], what the next stage gets.
+  std::vector<LogitRanking> rankings_;
 };
 
 }  // namespace barn

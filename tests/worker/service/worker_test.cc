@@ -6,8 +6,8 @@
 #include <numeric>
 
 #include "absl/time/clock.h"
+#include "tests/worker/service/logits_reference.h"
 #include "tests/worker/service/worker_fixture.h"
-#include "worker/service/logits.h"
 
 namespace barn {
 namespace {
@@ -65,8 +65,9 @@ TEST(Worker, OneStageAnswersWithTheSlicesBits) {
   ASSERT_NE(result, nullptr);
   const std::vector<float> expected = SliceLogits({kPrompt})[0];
   EXPECT_EQ(FullLogits(*result), expected);
-  EXPECT_DOUBLE_EQ(result->logsumexp(), LogSumExp(expected));
-  const std::vector<RankedLogit> top = TopLogits(expected, 5);
+  const LogitRanking ranking = RankPlainly(expected, 5);
+  EXPECT_NEAR(result->logsumexp(), ranking.logsumexp, 1e-6);
+  const std::vector<RankedLogit>& top = ranking.best;
   ASSERT_EQ(result->candidate_ids_size(), 5);
   for (int i = 0; i < 5; ++i) {
     EXPECT_EQ(result->candidate_ids(i), top[i].id);
@@ -116,7 +117,7 @@ TEST(Worker, EditsChangeCandidatesButNotFullLogits) {
   peer->Send(LoadMessage({}));
   ASSERT_EQ(peer->NextLoadResult()->code(), 0);
   const std::vector<float> expected = SliceLogits({kPrompt})[0];
-  const int32_t best = TopLogits(expected, 1)[0].id;
+  const int32_t best = RankPlainly(expected, 1).best[0].id;
   proto::CoordinatorMessage message = StepMessage(1, 1, 0, kPrompt);
   proto::LogitEdit& edit = *message.mutable_step()->mutable_sequences(0)->add_edits();
   edit.set_id(best);
@@ -126,8 +127,8 @@ TEST(Worker, EditsChangeCandidatesButNotFullLogits) {
   const proto::SequenceResult* result = OnlySequence(answer);
   ASSERT_NE(result, nullptr);
   EXPECT_EQ(FullLogits(*result), expected);
-  EXPECT_EQ(result->candidate_ids(0), TopLogits(expected, 2)[1].id);
-  EXPECT_LT(result->logsumexp(), LogSumExp(expected));
+  EXPECT_EQ(result->candidate_ids(0), RankPlainly(expected, 2).best[1].id);
+  EXPECT_LT(result->logsumexp(), RankPlainly(expected, 0).logsumexp);
 }
 
 TEST(Worker, ScoresTargetsOfManyRows) {
@@ -157,10 +158,10 @@ TEST(Worker, ScoresTargetsOfManyRows) {
   for (int i = 0; i < 25; ++i) {
     const std::vector<float>& row = rows[5 + i];
     EXPECT_EQ(result->scores(i).logit(), row[i]);
-    EXPECT_DOUBLE_EQ(result->scores(i).logsumexp(), LogSumExp(row));
-    EXPECT_EQ(result->scores(i).best(), IsBest(row, i));
+    EXPECT_NEAR(result->scores(i).logsumexp(), RankPlainly(row, 0).logsumexp, 1e-6);
+    EXPECT_EQ(result->scores(i).best(), row[i] == *std::max_element(row.begin(), row.end()));
     ASSERT_EQ(result->scores(i).candidate_ids_size(), 3);
-    EXPECT_EQ(result->scores(i).candidate_ids(0), TopLogits(row, 1)[0].id);
+    EXPECT_EQ(result->scores(i).candidate_ids(0), RankPlainly(row, 1).best[0].id);
   }
   EXPECT_EQ(FullLogits(*result), rows.back());
 }
