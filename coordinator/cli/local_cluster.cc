@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <future>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -51,16 +52,6 @@ std::vector<int> CpusOfWorker(const std::vector<int>& all, int worker, int worke
 
 }  // namespace
 
-std::vector<int32_t> EndOfGenerationIds(const Tokenizer& tokenizer) {
-  std::vector<int32_t> ids;
-  for (int32_t id = 0; id < tokenizer.size(); ++id) {
-    if (tokenizer.IsEndOfGeneration(id)) {
-      ids.push_back(id);
-    }
-  }
-  return ids;
-}
-
 absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Options& options) {
   auto cluster = std::make_unique<ServedCluster>();
   BARN_ASSIGN_OR_RETURN(cluster->reference_, ResolveModel(options.model.model));
@@ -85,8 +76,8 @@ absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Option
     const int64_t row_bytes = config.vocabulary * static_cast<int64_t>(sizeof(Candidate));
     engine.step_tokens_max = std::clamp<int64_t>(options.step_bytes_max / row_bytes, 1, engine.step_tokens_max);
   }
-  BARN_ASSIGN_OR_RETURN(cluster->engine_,
-                        ClusterEngine::Create(engine, *cluster->model_, EndOfGenerationIds(*cluster->tokenizer_)));
+  const std::set<int32_t>& end_ids = cluster->tokenizer_->vocabulary().end_of_generation;
+  BARN_ASSIGN_OR_RETURN(cluster->engine_, ClusterEngine::Create(engine, *cluster->model_, end_ids));
   cluster->local_ = options.local;
   for (int i = 0; i < options.local.workers; ++i) {
     BARN_RETURN_IF_ERROR(cluster->StartWorker(i));

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -54,7 +55,7 @@ struct ClusterEngine::Submission {
 
 absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const ClusterOptions& options,
                                                                      const GgufModel& model,
-                                                                     const std::vector<int32_t>& end_ids) {
+                                                                     const std::set<int32_t>& end_ids) {
   BARN_RETURN_IF_ERROR(CheckListenAddress(options.listen, !options.token.empty()));
   if (options.workers_expected < 1 || options.step_tokens_max < 1) {
     return absl::InvalidArgumentError(absl::StrFormat("%d workers, steps of %d tokens: at least 1 of each is needed",
@@ -68,7 +69,7 @@ absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const Clust
   core.workers_expected = options.workers_expected;
   for (const auto& part : model.parts()) core.parts.push_back(PartReference(*part));
   core.exchange_token = absl::BytesToHexString(exchange_token);
-  core.end_ids = {end_ids.begin(), end_ids.end()};
+  core.end_ids = end_ids;
   core.vocabulary = config.vocabulary;
   core.sequence_tokens_max = config.context_tokens;
   core.step_tokens_max = options.step_tokens_max;

@@ -7,9 +7,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -48,7 +48,7 @@ class ClusterEngine : public Engine {
   // Unimplemented: the architecture is not supported. Unavailable: the address is in use. FailedPrecondition: an
   // address that other machines reach, without a token.
   static absl::StatusOr<std::unique_ptr<ClusterEngine>> Create(const ClusterOptions& options, const GgufModel& model,
-                                                               const std::vector<int32_t>& end_ids);
+                                                               const std::set<int32_t>& end_ids);
   // Every request ends with Unavailable, every worker is told to shut down.
   ~ClusterEngine() override;
 
