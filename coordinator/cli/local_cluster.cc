@@ -12,7 +12,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/progress_bar.h"
 #include "coordinator/text/vocabulary.h"
@@ -123,11 +123,7 @@ ServedCluster::~ServedCluster() {
 
 absl::Status ServedCluster::WaitReady(const std::function<bool()>& stop) {
   ProgressBar bar;
-  while (true) {
-    const EngineState state = engine_->State();
-    if (state.ready) {
-      return absl::OkStatus();
-    }
+  return engine_->WaitReady(absl::InfiniteDuration(), [&](const EngineState& state) -> absl::Status {
     if (stop && stop()) {
       return absl::CancelledError("stopped");
     }
@@ -136,12 +132,9 @@ absl::Status ServedCluster::WaitReady(const std::function<bool()>& stop) {
         return absl::UnavailableError("a worker process ended while the model was loading");
       }
     }
-    if (state.failed && !children_.empty()) {
-      return absl::FailedPreconditionError(state.reason);
-    }
     bar.Draw(state);
-    absl::SleepFor(absl::Milliseconds(20));
-  }
+    return absl::OkStatus();
+  });
 }
 
 absl::StatusOr<RequestUpdate> ServedCluster::Run(GenerateRequest request,

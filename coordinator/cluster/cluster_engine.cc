@@ -2,6 +2,7 @@
 
 #include <openssl/rand.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 #include <vector>
@@ -22,6 +23,7 @@ namespace {
 // Above the largest result that the batcher asks for (64 MiB by its own estimate).
 constexpr int kMessageBytesMax = 256 << 20;
 constexpr absl::Duration kTick = absl::Milliseconds(100);
+constexpr absl::Duration kProgressInterval = absl::Milliseconds(20);
 constexpr absl::Duration kGoodbye = absl::Seconds(2);  // For the last messages to the workers.
 
 absl::StatusOr<std::string> RandomBytes(size_t count) {
@@ -207,13 +209,24 @@ EngineState ClusterEngine::State() const {
   return core_.State();
 }
 
-absl::Status ClusterEngine::WaitReady(absl::Duration timeout) {
+absl::Status ClusterEngine::WaitReady(absl::Duration timeout,
+                                      const std::function<absl::Status(const EngineState&)>& progress) {
+  const absl::Time deadline = clock_.Now() + timeout;
   absl::MutexLock lock(&core_mutex_);
   const auto settled = [this] {
     core_mutex_.AssertHeld();
     return ready_ || !refusal_.ok();
   };
-  core_mutex_.AwaitWithTimeout(absl::Condition(&settled), timeout);
+  const auto next_look = [&] { return progress ? std::min(deadline, clock_.Now() + kProgressInterval) : deadline; };
+  while (!core_mutex_.AwaitWithDeadline(absl::Condition(&settled), next_look())) {
+    if (clock_.Now() >= deadline) break;
+    if (!progress) continue;
+    const EngineState state = core_.State();
+    core_mutex_.Unlock();
+    const absl::Status verdict = progress(state);
+    core_mutex_.Lock();
+    if (!verdict.ok()) return verdict;
+  }
   if (ready_) return absl::OkStatus();
   if (!refusal_.ok()) return refusal_;
   return absl::DeadlineExceededError(

@@ -60,8 +60,10 @@ class ClusterEngine : public Engine {
   // The port that the Cluster service listens on.
   int port() const { return port_; }
   // OK when a request can be served. DeadlineExceeded: not within `timeout`; says what is missing. At once when nothing
-  // but a change of the cluster can help: why (the model does not fit, a worker cannot load).
-  absl::Status WaitReady(absl::Duration timeout);
+  // but a change of the cluster can help: why (the model does not fit, a worker cannot load). `progress` (may be null)
+  // sees the state every 20 ms meanwhile, and an error that it returns ends the wait.
+  absl::Status WaitReady(absl::Duration timeout,
+                         const std::function<absl::Status(const EngineState&)>& progress = nullptr);
 
  private:
   using OnUpdate = std::function<void(RequestUpdate)>;

@@ -202,6 +202,22 @@ TEST_F(ClusterEngineTest, AModelThatDoesNotFitIsSaidAtOnce) {
   EXPECT_TRUE(engine_->State().failed);
 }
 
+TEST_F(ClusterEngineTest, WaitingShowsProgressAndLetsItEndTheWait) {
+  Start(2);
+  const auto worker = Serve("a");
+  int looks = 0;
+  EXPECT_EQ(engine_->WaitReady(absl::InfiniteDuration(),
+                               [&](const EngineState& state) {
+                                 EXPECT_FALSE(state.ready);
+                                 EXPECT_EQ(engine_->State().ready, state.ready);  // It may ask the engine itself.
+                                 return ++looks == 3 ? absl::CancelledError("enough") : absl::OkStatus();
+                               }),
+            absl::CancelledError("enough"));
+  EXPECT_EQ(looks, 3);
+  const auto other = Serve("b");
+  EXPECT_TRUE(engine_->WaitReady(kPatience, [](const EngineState&) { return absl::OkStatus(); }).ok());
+}
+
 TEST_F(ClusterEngineTest, ShutdownEndsRequestsAndTellsWorkers) {
   Start(1);
   const auto worker = Serve("a");
