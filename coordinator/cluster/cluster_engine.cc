@@ -13,6 +13,7 @@
 #include "absl/synchronization/notification.h"
 #include "coordinator/cluster/listen_address.h"
 #include "coordinator/cluster/state_json.h"
+#include "proto/base/keepalive.h"
 #include "proto/base/status.h"
 #include "sharding/catalogue.h"
 #include "sharding/model_config.h"
@@ -102,6 +103,7 @@ absl::Status ClusterEngine::Listen() {
   grpc::ServerBuilder builder;
   // Without this a second server on the port would take a share of its connections instead of failing.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kJoinProbeMsMin);
   builder.SetMaxReceiveMessageSize(kMessageBytesMax);
   builder.SetMaxSendMessageSize(kMessageBytesMax);
   builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
