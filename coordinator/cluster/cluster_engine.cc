@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "coordinator/cluster/listen_address.h"
 #include "coordinator/cluster/state_json.h"
 #include "proto/base/keepalive.h"
@@ -124,7 +125,7 @@ ClusterEngine::~ClusterEngine() {
     thread_.join();
   }
   if (server_ != nullptr) {
-    server_->Shutdown(absl::ToChronoTime(clock_.Now() + kGoodbye));
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + kGoodbye));
     server_->Wait();
     service_.AwaitNoStreams();
   }
@@ -219,8 +220,11 @@ absl::Status ClusterEngine::WaitReady(absl::Duration timeout,
     core_mutex_.AssertHeld();
     return ready_ || !refusal_.ok();
   };
-  const auto next_look = [&] { return progress ? std::min(deadline, clock_.Now() + kProgressInterval) : deadline; };
-  while (!core_mutex_.AwaitWithDeadline(absl::Condition(&settled), next_look())) {
+  const auto patience = [&] {
+    const absl::Duration left = deadline - clock_.Now();
+    return progress ? std::min(left, kProgressInterval) : left;
+  };
+  while (!core_mutex_.AwaitWithTimeout(absl::Condition(&settled), patience())) {
     if (clock_.Now() >= deadline) break;
     if (!progress) continue;
     const EngineState state = core_.State();
