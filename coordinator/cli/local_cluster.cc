@@ -5,13 +5,14 @@
 #include <algorithm>
 #include <cstdlib>
 #include <future>
+#include <set>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/progress_bar.h"
 #include "coordinator/text/vocabulary.h"
@@ -51,16 +52,6 @@ std::vector<int> CpusOfWorker(const std::vector<int>& all, int worker, int worke
 
 }  // namespace
 
-std::vector<int32_t> EndOfGenerationIds(const Tokenizer& tokenizer) {
-  std::vector<int32_t> ids;
-  for (int32_t id = 0; id < tokenizer.size(); ++id) {
-    if (tokenizer.IsEndOfGeneration(id)) {
-      ids.push_back(id);
-    }
-  }
-  return ids;
-}
-
 absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Options& options) {
   auto cluster = std::make_unique<ServedCluster>();
   BARN_ASSIGN_OR_RETURN(cluster->reference_, ResolveModel(options.model.model));
@@ -85,8 +76,8 @@ absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Option
     const int64_t row_bytes = config.vocabulary * static_cast<int64_t>(sizeof(Candidate));
     engine.step_tokens_max = std::clamp<int64_t>(options.step_bytes_max / row_bytes, 1, engine.step_tokens_max);
   }
-  BARN_ASSIGN_OR_RETURN(cluster->engine_,
-                        ClusterEngine::Create(engine, *cluster->model_, EndOfGenerationIds(*cluster->tokenizer_)));
+  const std::set<int32_t>& end_ids = cluster->tokenizer_->vocabulary().end_of_generation;
+  BARN_ASSIGN_OR_RETURN(cluster->engine_, ClusterEngine::Create(engine, *cluster->model_, end_ids));
   cluster->local_ = options.local;
   for (int i = 0; i < options.local.workers; ++i) {
     BARN_RETURN_IF_ERROR(cluster->StartWorker(i));
@@ -132,11 +123,7 @@ ServedCluster::~ServedCluster() {
 
 absl::Status ServedCluster::WaitReady(const std::function<bool()>& stop) {
   ProgressBar bar;
-  while (true) {
-    const EngineState state = engine_->State();
-    if (state.ready) {
-      return absl::OkStatus();
-    }
+  return engine_->WaitReady(absl::InfiniteDuration(), [&](const EngineState& state) -> absl::Status {
     if (stop && stop()) {
       return absl::CancelledError("stopped");
     }
@@ -145,12 +132,9 @@ absl::Status ServedCluster::WaitReady(const std::function<bool()>& stop) {
         return absl::UnavailableError("a worker process ended while the model was loading");
       }
     }
-    if (state.failed && !children_.empty()) {
-      return absl::FailedPreconditionError(state.reason);
-    }
     bar.Draw(state);
-    absl::SleepFor(absl::Milliseconds(20));
-  }
+    return absl::OkStatus();
+  });
 }
 
 absl::StatusOr<RequestUpdate> ServedCluster::Run(GenerateRequest request,

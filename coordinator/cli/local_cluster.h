@@ -74,7 +74,4 @@ class ServedCluster {
   std::vector<ChildProcess> children_;
 };
 
-// Ids that end an answer by themselves.
-std::vector<int32_t> EndOfGenerationIds(const Tokenizer& tokenizer);
-
 }  // namespace barn

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "coordinator/cli/size_text.h"
+#include "sharding/byte_text.h"
 
 namespace barn {
 namespace {
@@ -31,11 +32,10 @@ std::string LoadLine(const EngineState& state) {
   constexpr int kWidth = 24;
   const double share = std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
   const int filled = static_cast<int>(share * kWidth);
-  std::string line =
-      absl::StrFormat("loading [%s%s] %3.0f %%  %s of %s", std::string(filled, '#'), std::string(kWidth - filled, ' '),
-                      share * 100, FormatBytes(done), FormatBytes(total));
+  std::string line = absl::StrFormat("loading [%s%s] %3.0f %%  %s of %s", std::string(filled, '#'),
+                                     std::string(kWidth - filled, ' '), share * 100, ByteText(done), ByteText(total));
   if (rate > 0 && done < total) {
-    absl::StrAppendFormat(&line, "  %s/s  %s left", FormatBytes(static_cast<int64_t>(rate)),
+    absl::StrAppendFormat(&line, "  %s/s  %s left", ByteText(static_cast<int64_t>(rate)),
                           FormatSeconds(static_cast<double>(total - done) / rate));
   }
   return line;

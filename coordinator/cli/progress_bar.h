@@ -7,7 +7,7 @@
 
 namespace barn {
 
-// "loading [#####     ]  52 %  1.1 GiB of 2.2 GiB  512 MiB/s  2 s left": one line for all workers together, or the
+// "loading [#####     ]  52 %  1.14 GiB of 2.19 GiB  512 MiB/s  2 s left": one line for all workers together, or the
 // reason why nothing loads yet.
 std::string LoadLine(const EngineState& state);
 

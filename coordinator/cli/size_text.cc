@@ -48,18 +48,6 @@ absl::StatusOr<int64_t> ParseBytes(absl::string_view text) {
   return absl::InvalidArgumentError(absl::StrFormat("\"%s\" is not a size such as 8GiB or 500MB", text));
 }
 
-std::string FormatBytes(int64_t bytes) {
-  constexpr const char* kNames[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes);
-  int unit = 0;
-  while (value >= 1024 && unit < 4) {
-    value /= 1024;
-    ++unit;
-  }
-  return unit == 0 ? absl::StrFormat("%d B", bytes)
-                   : absl::StrFormat("%.*f %s", value < 10 ? 2 : 1, value, kNames[unit]);
-}
-
 std::string FormatSeconds(double seconds) {
   const int64_t whole = std::llround(seconds);
   if (whole < 60) {

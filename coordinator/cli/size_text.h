@@ -12,7 +12,6 @@ namespace barn {
 // of 1024). InvalidArgument names the text.
 absl::StatusOr<int64_t> ParseBytes(absl::string_view text);
 
-std::string FormatBytes(int64_t bytes);     // "2.19 GiB"
 std::string FormatSeconds(double seconds);  // "1 min 5 s"
 
 int64_t PhysicalMemoryBytes();  // Of this machine.

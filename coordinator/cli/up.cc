@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -10,8 +11,10 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/local_cluster.h"
 #include "coordinator/cli/options.h"
+#include "coordinator/cli/restart_pause.h"
 #include "coordinator/cli/stop_signal.h"
 #include "coordinator/http/server.h"
+#include "proto/base/clock.h"
 #include "proto/base/status.h"
 
 namespace barn {
@@ -52,9 +55,10 @@ void ReportChange(const EngineState& state, bool& was_ready, const std::string& 
 }
 
 // A local worker that ended is started again: a crash of one must not need a person.
-absl::Status ReviveWorkers(ServedCluster& cluster) {
+absl::Status ReviveWorkers(ServedCluster& cluster, const Clock& clock, std::vector<RestartPause>& pauses) {
   for (size_t i = 0; i < cluster.children().size(); ++i) {
-    if (!cluster.children()[i].Running()) {
+    if (!cluster.children()[i].Running() && pauses[i].Over(clock.Now())) {
+      pauses[i].Started(clock.Now());
       std::printf("worker local-%d ended; starting it again\n", static_cast<int>(i));
       std::fflush(stdout);
       BARN_RETURN_IF_ERROR(cluster.StartWorker(static_cast<int>(i)));
@@ -98,9 +102,13 @@ absl::Status Serve(const ServeSettings& settings) {
     BARN_RETURN_IF_ERROR(ready);
   }
   bool was_ready = false;
+  const SystemClock clock;
+  RestartPause pause;
+  pause.Started(clock.Now());
+  std::vector<RestartPause> pauses(cluster->children().size(), pause);
   do {
     ReportChange(cluster->engine().State(), was_ready, url, served.id);
-    BARN_RETURN_IF_ERROR(ReviveWorkers(*cluster));
+    BARN_RETURN_IF_ERROR(ReviveWorkers(*cluster, clock, pauses));
   } while (!stop.Wait(absl::Milliseconds(200)));
   std::printf("stopping\n");
   return absl::OkStatus();

@@ -2,15 +2,19 @@
 
 #include <openssl/rand.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "coordinator/cluster/listen_address.h"
 #include "coordinator/cluster/state_json.h"
+#include "proto/base/keepalive.h"
 #include "proto/base/status.h"
 #include "sharding/catalogue.h"
 #include "sharding/model_config.h"
@@ -21,6 +25,7 @@ namespace {
 // Above the largest result that the batcher asks for (64 MiB by its own estimate).
 constexpr int kMessageBytesMax = 256 << 20;
 constexpr absl::Duration kTick = absl::Milliseconds(100);
+constexpr absl::Duration kProgressInterval = absl::Milliseconds(20);
 constexpr absl::Duration kGoodbye = absl::Seconds(2);  // For the last messages to the workers.
 
 absl::StatusOr<std::string> RandomBytes(size_t count) {
@@ -54,7 +59,7 @@ struct ClusterEngine::Submission {
 
 absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const ClusterOptions& options,
                                                                      const GgufModel& model,
-                                                                     const std::vector<int32_t>& end_ids) {
+                                                                     const std::set<int32_t>& end_ids) {
   BARN_RETURN_IF_ERROR(CheckListenAddress(options.listen, !options.token.empty()));
   if (options.workers_expected < 1 || options.step_tokens_max < 1) {
     return absl::InvalidArgumentError(absl::StrFormat("%d workers, steps of %d tokens: at least 1 of each is needed",
@@ -68,7 +73,7 @@ absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const Clust
   core.workers_expected = options.workers_expected;
   for (const auto& part : model.parts()) core.parts.push_back(PartReference(*part));
   core.exchange_token = absl::BytesToHexString(exchange_token);
-  core.end_ids = {end_ids.begin(), end_ids.end()};
+  core.end_ids = end_ids;
   core.vocabulary = config.vocabulary;
   core.sequence_tokens_max = config.context_tokens;
   core.step_tokens_max = options.step_tokens_max;
@@ -99,6 +104,7 @@ absl::Status ClusterEngine::Listen() {
   grpc::ServerBuilder builder;
   // Without this a second server on the port would take a share of its connections instead of failing.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kJoinProbeMsMin);
   builder.SetMaxReceiveMessageSize(kMessageBytesMax);
   builder.SetMaxSendMessageSize(kMessageBytesMax);
   builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port_);
@@ -119,7 +125,7 @@ ClusterEngine::~ClusterEngine() {
     thread_.join();
   }
   if (server_ != nullptr) {
-    server_->Shutdown(absl::ToChronoTime(clock_.Now() + kGoodbye));
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + kGoodbye));
     server_->Wait();
     service_.AwaitNoStreams();
   }
@@ -206,13 +212,27 @@ EngineState ClusterEngine::State() const {
   return core_.State();
 }
 
-absl::Status ClusterEngine::WaitReady(absl::Duration timeout) {
+absl::Status ClusterEngine::WaitReady(absl::Duration timeout,
+                                      const std::function<absl::Status(const EngineState&)>& progress) {
+  const absl::Time deadline = clock_.Now() + timeout;
   absl::MutexLock lock(&core_mutex_);
   const auto settled = [this] {
     core_mutex_.AssertHeld();
     return ready_ || !refusal_.ok();
   };
-  core_mutex_.AwaitWithTimeout(absl::Condition(&settled), timeout);
+  const auto patience = [&] {
+    const absl::Duration left = deadline - clock_.Now();
+    return progress ? std::min(left, kProgressInterval) : left;
+  };
+  while (!core_mutex_.AwaitWithTimeout(absl::Condition(&settled), patience())) {
+    if (clock_.Now() >= deadline) break;
+    if (!progress) continue;
+    const EngineState state = core_.State();
+    core_mutex_.Unlock();
+    const absl::Status verdict = progress(state);
+    core_mutex_.Lock();
+    if (!verdict.ok()) return verdict;
+  }
   if (ready_) return absl::OkStatus();
   if (!refusal_.ok()) return refusal_;
   return absl::DeadlineExceededError(

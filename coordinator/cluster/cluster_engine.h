@@ -7,9 +7,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -48,7 +48,7 @@ class ClusterEngine : public Engine {
   // Unimplemented: the architecture is not supported. Unavailable: the address is in use. FailedPrecondition: an
   // address that other machines reach, without a token.
   static absl::StatusOr<std::unique_ptr<ClusterEngine>> Create(const ClusterOptions& options, const GgufModel& model,
-                                                               const std::vector<int32_t>& end_ids);
+                                                               const std::set<int32_t>& end_ids);
   // Every request ends with Unavailable, every worker is told to shut down.
   ~ClusterEngine() override;
 
@@ -60,8 +60,10 @@ class ClusterEngine : public Engine {
   // The port that the Cluster service listens on.
   int port() const { return port_; }
   // OK when a request can be served. DeadlineExceeded: not within `timeout`; says what is missing. At once when nothing
-  // but a change of the cluster can help: why (the model does not fit, a worker cannot load).
-  absl::Status WaitReady(absl::Duration timeout);
+  // but a change of the cluster can help: why (the model does not fit, a worker cannot load). `progress` (may be null)
+  // sees the state every 20 ms meanwhile, and an error that it returns ends the wait.
+  absl::Status WaitReady(absl::Duration timeout,
+                         const std::function<absl::Status(const EngineState&)>& progress = nullptr);
 
  private:
   using OnUpdate = std::function<void(RequestUpdate)>;

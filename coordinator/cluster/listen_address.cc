@@ -8,7 +8,11 @@
 namespace barn {
 namespace {
 
-bool IsLoopback(std::string_view host) { return host == "localhost" || host == "[::1]" || host.substr(0, 4) == "127."; }
+bool IsLoopback(std::string_view host) {
+  // 127.example.com is a name, which may mean any machine: digits and points only.
+  const bool v4 = host.substr(0, 4) == "127." && host.find_first_not_of("0123456789.") == std::string_view::npos;
+  return v4 || host == "localhost" || host == "[::1]";
+}
 
 bool IsPort(std::string_view text) {
   int port = -1;

@@ -8,6 +8,7 @@
 #include "coordinator/text/byte_alphabet.h"
 #include "coordinator/text/pre_tokenizer_families.h"
 #include "coordinator/text/symbol_merge.h"
+#include "coordinator/text/word_memo.h"
 #include "proto/base/status.h"
 
 namespace barn {
@@ -109,22 +110,10 @@ absl::Status BpeEncoder::AppendWord(std::string_view word, Scratch& scratch, std
 absl::Status BpeEncoder::Append(std::string_view text, std::vector<int32_t>* ids) const {
   std::vector<std::string_view> words;
   BARN_RETURN_IF_ERROR(pre_tokenizer_->Split(text, &words));
-  // Where each word's ids lie in *ids, for words that come again.
-  struct Range {
-    size_t begin;
-    size_t count;
-  };
-  absl::flat_hash_map<std::string_view, Range> seen;
+  WordMemo memo;
   Scratch scratch;
   for (const std::string_view word : words) {
-    const auto [known, is_new] = seen.try_emplace(word, Range{ids->size(), 0});
-    if (is_new) {
-      BARN_RETURN_IF_ERROR(AppendWord(word, scratch, ids));
-      known->second.count = ids->size() - known->second.begin;
-    } else {
-      const Range range = known->second;
-      for (size_t i = 0; i < range.count; ++i) ids->push_back((*ids)[range.begin + i]);
-    }
+    BARN_RETURN_IF_ERROR(memo.Append(word, ids, [&] { return AppendWord(word, scratch, ids); }));
   }
   return absl::OkStatus();
 }

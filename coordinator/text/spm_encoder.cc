@@ -11,6 +11,7 @@
 #include "coordinator/text/byte_alphabet.h"
 #include "coordinator/text/symbol_merge.h"
 #include "coordinator/text/utf8.h"
+#include "coordinator/text/word_memo.h"
 #include "proto/base/status.h"
 
 namespace barn {
@@ -106,23 +107,11 @@ absl::Status SpmEncoder::Append(std::string_view raw, std::vector<int32_t>* ids)
   const std::string text = absl::StrReplaceAll(std::string(raw), {{" ", kSpaceMark.data()}});
   Scratch scratch;
   if (!words_are_separate_) return AppendSegment(text, scratch, ids);
-  // Where each word's ids lie in *ids, for words that come again.
-  struct Range {
-    size_t begin;
-    size_t count;
-  };
-  absl::flat_hash_map<std::string_view, Range> seen;
+  WordMemo memo;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = SegmentEnd(text, begin);
     const std::string_view segment = std::string_view(text).substr(begin, end - begin);
-    const auto [known, is_new] = seen.try_emplace(segment, Range{ids->size(), 0});
-    if (is_new) {
-      BARN_RETURN_IF_ERROR(AppendSegment(segment, scratch, ids));
-      known->second.count = ids->size() - known->second.begin;
-    } else {
-      const Range range = known->second;
-      for (size_t i = 0; i < range.count; ++i) ids->push_back((*ids)[range.begin + i]);
-    }
+    BARN_RETURN_IF_ERROR(memo.Append(segment, ids, [&] { return AppendSegment(segment, scratch, ids); }));
     begin = end;
   }
   return absl::OkStatus();

@@ -33,22 +33,12 @@ void DecodeBlock(const BlockQ3_K& block, float* out) {
   }
 }
 
-// Sub-block s of 32 is the low (s even) or high nibbles of bytes 32 (s / 2) onwards.
-void DecodeBlock(const BlockQ4_K& block, float* out) {
-  const float d = HalfToFloat(block.d);
-  const float dmin = HalfToFloat(block.dmin);
-  for (int s = 0; s < 8; ++s) {
-    const ScaleMin packed = UnpackScaleMin(block.scales, s);
-    const float scale = d * static_cast<float>(packed.scale);
-    const float min = dmin * static_cast<float>(packed.min);
-    const uint8_t* qs = block.qs + 32 * (s / 2);
-    const int shift = 4 * (s % 2);
-    for (int l = 0; l < 32; ++l) out[32 * s + l] = scale * static_cast<float>(qs[l] >> shift & 15) - min;
-  }
-}
+namespace {
 
-// As Q4_K with a fifth bit: bit s of qh[l].
-void DecodeBlock(const BlockQ5_K& block, float* out) {
+// Q4_K and Q5_K: sub-block s of 32 is the low (s even) or high nibbles of bytes 32 (s / 2) onwards, with a scale and a
+// minimum of its own. fifth_bit(s, l): 0 or 16.
+template <class Block, class FifthBit>
+void DecodeNibbles(const Block& block, float* out, FifthBit fifth_bit) {
   const float d = HalfToFloat(block.d);
   const float dmin = HalfToFloat(block.dmin);
   for (int s = 0; s < 8; ++s) {
@@ -58,10 +48,21 @@ void DecodeBlock(const BlockQ5_K& block, float* out) {
     const uint8_t* qs = block.qs + 32 * (s / 2);
     const int shift = 4 * (s % 2);
     for (int l = 0; l < 32; ++l) {
-      const int q = (qs[l] >> shift & 15) | (block.qh[l] >> s & 1) << 4;
+      const int q = (qs[l] >> shift & 15) | fifth_bit(s, l);
       out[32 * s + l] = scale * static_cast<float>(q) - min;
     }
   }
+}
+
+}  // namespace
+
+void DecodeBlock(const BlockQ4_K& block, float* out) {
+  DecodeNibbles(block, out, [](int, int) { return 0; });
+}
+
+// The fifth bit: bit s of qh[l].
+void DecodeBlock(const BlockQ5_K& block, float* out) {
+  DecodeNibbles(block, out, [&](int s, int l) { return (block.qh[l] >> s & 1) << 4; });
 }
 
 // Element 128 h + 32 j + l: low nibble from ql[64 h + 32 (j % 2) + l], upper two bits from the 2-bit plane qh; 32 less.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
@@ -12,10 +14,17 @@ class Clock {
   virtual absl::Time Now() const = 0;
 };
 
-// The machine's clock. Thread-safe.
+// The time of day when it was made, and from then on what has really passed: setting the machine's clock does not move
+// it, or a step of a few seconds would end every lease at once. Thread-safe.
 class SystemClock : public Clock {
  public:
-  absl::Time Now() const override { return absl::Now(); }
+  absl::Time Now() const override {
+    return start_ + absl::FromChrono(std::chrono::steady_clock::now() - steady_start_);
+  }
+
+ private:
+  const absl::Time start_ = absl::Now();
+  const std::chrono::steady_clock::time_point steady_start_ = std::chrono::steady_clock::now();
 };
 
 // A clock that a test moves by hand. Not thread-safe.

@@ -5,12 +5,13 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 import time
 import unittest
 
-from barn_process import MODELS, SHARED, Server, free_port, run_barn
+from barn_process import BARN, MODELS, SHARED, Server, free_port, run_barn
 
 
 class WorkerLoss(unittest.TestCase):
@@ -48,6 +49,30 @@ class WorkerLoss(unittest.TestCase):
 
     def test_hung(self):
         self.check_loss(signal.SIGSTOP)
+
+
+class CoordinatorLoss(unittest.TestCase):
+    def test_worker_notices_a_frozen_coordinator_and_comes_back(self):
+        cluster = f"127.0.0.1:{free_port()}"
+        with Server("--cluster-listen", cluster, "--token", "right", command="serve", wait_ready=False) as server, \
+                tempfile.NamedTemporaryFile("w+") as log:
+            worker = subprocess.Popen([BARN, "worker", "--join", cluster, "--token", "right"], stdout=log,
+                                      stderr=subprocess.STDOUT, env={**os.environ, "BARN_HOME": server.home.name})
+            try:
+                server.wait_ready()
+                server.process.send_signal(signal.SIGSTOP)  # The kernel goes on to acknowledge what the worker sends.
+                frozen = time.monotonic()
+                while "dialling" not in pathlib.Path(log.name).read_text() and time.monotonic() < frozen + 40:
+                    time.sleep(0.1)
+                self.assertLess(time.monotonic() - frozen, 20)
+                server.process.send_signal(signal.SIGCONT)
+                server.wait_ready(30)
+                status, body = server.post("/v1/completions", {"model": "tiny-moe", "prompt": "The", "max_tokens": 4})
+                self.assertEqual(status, 200, body)
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+                worker.send_signal(signal.SIGINT)
+                worker.wait(20)
 
 
 class Clients(unittest.TestCase):

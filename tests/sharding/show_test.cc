@@ -68,9 +68,12 @@ TEST(FileTypeName, KnownAndUnknown) {
 
 TEST(ByteText, ThreeDigits) {
   EXPECT_EQ(ByteText(0), "0 B");
+  EXPECT_EQ(ByteText(999), "999 B");
   EXPECT_EQ(ByteText(1023), "1023 B");
   EXPECT_EQ(ByteText(1024), "1.00 KiB");
   EXPECT_EQ(ByteText(12'800'000), "12.2 MiB");
+  EXPECT_EQ(ByteText(int64_t{300} << 20), "300 MiB");
+  EXPECT_EQ(ByteText(int64_t{5} << 29), "2.50 GiB");
   EXPECT_EQ(ByteText(int64_t{244142971904}), "227 GiB");
 }
 

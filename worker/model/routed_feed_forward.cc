@@ -66,7 +66,7 @@ Routes RoutedFeedForward::Route(const Step& step, Tensor x) {
     router_.Route({logits.row(t), static_cast<size_t>(experts)}, selection_bias_, std::span(experts_).subspan(t * k, k),
                   std::span(weights_).subspan(t * k, k));
   }
-  const Routes routes{
+  Routes routes{
       .k = k, .experts = std::span(experts_).first(x.rows * k), .weights = std::span(weights_).first(x.rows * k)};
   if (step.observe_routes) {
     step.observe_routes(layer_, routes, logits);

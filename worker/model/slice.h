@@ -49,7 +49,8 @@ struct SliceOptions {
 
 // Sees what the router of a layer chose, for tests and traces: k experts for each row, best first, and the logits that
 // led there, [rows, E] with the router's bias. On the last layer only the rows whose logits are wanted may come.
-using RouteObserver = std::function<void(int64_t layer, const Routes& routes, Tensor router_logits)>;
+// It may put other routes of the same shape in their place, which then run; what they point to outlives the step.
+using RouteObserver = std::function<void(int64_t layer, Routes& routes, Tensor router_logits)>;
 
 // A contiguous range of a model's layers, ready to run. One thread at a time.
 class Slice {

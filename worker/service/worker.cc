@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "proto/base/keepalive.h"
 #include "proto/base/status.h"
 #include "worker/exchange/grpc_hop.h"
 #include "worker/exchange/link.h"
@@ -82,7 +83,7 @@ void Worker::Stop() {
 
 absl::Status Worker::Run() {
   const std::unique_ptr<proto::Cluster::Stub> stub =
-      proto::Cluster::NewStub(DialLink(options_.join_address, kJoinKeepaliveMs));
+      proto::Cluster::NewStub(DialLink(options_.join_address, kJoinProbeMs));
   std::jthread compute([this] { Compute(); });
   absl::Status status;
   absl::Duration backoff = kBackoffFirst;

@@ -30,9 +30,6 @@ TEST(SizeText, ParsesUnits) {
 }
 
 TEST(SizeText, Formats) {
-  EXPECT_EQ(FormatBytes(999), "999 B");
-  EXPECT_EQ(FormatBytes(int64_t{5} << 29), "2.50 GiB");
-  EXPECT_EQ(FormatBytes(int64_t{300} << 20), "300.0 MiB");
   EXPECT_EQ(FormatSeconds(5.2), "5 s");
   EXPECT_EQ(FormatSeconds(65), "1 min 5 s");
 }

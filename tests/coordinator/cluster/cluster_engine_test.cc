@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "proto/base/keepalive.h"
 #include "tests/coordinator/cluster/scripted_worker.h"
 
 namespace barn {
@@ -172,6 +173,19 @@ TEST_F(ClusterEngineTest, ASilentWorkerLosesItsLease) {
   EXPECT_EQ(silent.Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
 }
 
+TEST_F(ClusterEngineTest, AnIdleWorkerMayProbeTheConnection) {
+  options_.lease = absl::Minutes(1);
+  Start(2);  // Waits for the other worker, so that nothing is sent that would excuse a probe.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kJoinProbeMsMin + 100);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  ScriptedWorker idle(engine_->port(), "secret", arguments);
+  idle.Write(ScriptedWorker::Hello("idle"));
+  ASSERT_TRUE(Until([](const EngineState& state) { return state.workers.size() == 1; }));
+  absl::SleepFor(absl::Seconds(7));  // The fourth probe would be one too many.
+  EXPECT_EQ(engine_->State().workers.size(), 1u);
+}
+
 TEST_F(ClusterEngineTest, StreamsThatAreNoWorkersEndWithTheReason) {
   options_.lease = absl::Milliseconds(300);
   Start(1);
@@ -200,6 +214,22 @@ TEST_F(ClusterEngineTest, AModelThatDoesNotFitIsSaidAtOnce) {
   small.Write(hello);
   EXPECT_EQ(engine_->WaitReady(kPatience).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(engine_->State().failed);
+}
+
+TEST_F(ClusterEngineTest, WaitingShowsProgressAndLetsItEndTheWait) {
+  Start(2);
+  const auto worker = Serve("a");
+  int looks = 0;
+  EXPECT_EQ(engine_->WaitReady(absl::InfiniteDuration(),
+                               [&](const EngineState& state) {
+                                 EXPECT_FALSE(state.ready);
+                                 EXPECT_EQ(engine_->State().ready, state.ready);  // It may ask the engine itself.
+                                 return ++looks == 3 ? absl::CancelledError("enough") : absl::OkStatus();
+                               }),
+            absl::CancelledError("enough"));
+  EXPECT_EQ(looks, 3);
+  const auto other = Serve("b");
+  EXPECT_TRUE(engine_->WaitReady(kPatience, [](const EngineState&) { return absl::OkStatus(); }).ok());
 }
 
 TEST_F(ClusterEngineTest, ShutdownEndsRequestsAndTellsWorkers) {

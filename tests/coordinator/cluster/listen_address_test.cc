@@ -12,7 +12,8 @@ TEST(ListenAddress, LoopbackNeedsNoToken) {
 }
 
 TEST(ListenAddress, OtherAddressesNeedOne) {
-  for (const char* address : {"0.0.0.0:7070", "[::]:7070", "192.168.1.5:7070", "box:7070", "localhost.evil.org:1"}) {
+  for (const char* address :
+       {"0.0.0.0:7070", "[::]:7070", "192.168.1.5:7070", "box:7070", "localhost.evil.org:1", "127.evil.org:1"}) {
     EXPECT_EQ(CheckListenAddress(address, false).code(), absl::StatusCode::kFailedPrecondition) << address;
     EXPECT_TRUE(CheckListenAddress(address, true).ok()) << address;
   }

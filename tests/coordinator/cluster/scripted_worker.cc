@@ -8,11 +8,11 @@
 
 namespace barn {
 
-ScriptedWorker::ScriptedWorker(int port, const std::string& token) {
+ScriptedWorker::ScriptedWorker(int port, const std::string& token, const grpc::ChannelArguments& arguments) {
   context_.AddMetadata("barn-token", token);
   context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
   stub_ = proto::Cluster::NewStub(
-      grpc::CreateChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials()));
+      grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port), grpc::InsecureChannelCredentials(), arguments));
   stream_ = stub_->Join(&context_);
 }
 

@@ -16,7 +16,7 @@ namespace barn {
 // from tokens alone, as every stage gets them.
 class ScriptedWorker {
  public:
-  ScriptedWorker(int port, const std::string& token);
+  ScriptedWorker(int port, const std::string& token, const grpc::ChannelArguments& arguments = {});
   ~ScriptedWorker();
 
   bool Write(const proto::WorkerMessage& message) { return stream_->Write(message); }

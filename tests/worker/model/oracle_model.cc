@@ -1,7 +1,9 @@
 #include "tests/worker/model/oracle_model.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <numeric>
@@ -41,6 +43,17 @@ bool OracleModel::uses_gelu() const {
   return architecture == "gemma2" || architecture == "gemma3" || architecture == "starcoder2";
 }
 
+std::vector<float> OracleModel::F32Tensor(const std::string& tensor) const {
+  const GgufTensor* found = header->FindTensor(tensor);
+  if (found == nullptr) {
+    return {};
+  }
+  const std::span<const std::byte> bytes = Must(weights->Tensor(*found));
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
 std::vector<std::string> OracleNames() {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(Folder())) {
@@ -60,6 +73,12 @@ OracleModel LoadOracle(const std::string& name) {
   model.header = Must(GgufModel::Open(Folder() + name + ".gguf"));
   model.weights = std::make_unique<MappedWeights>(model.header->parts());
   return model;
+}
+
+std::string OracleTestName(std::string name) {
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return std::isalnum(c) == 0; }, '_');
+  return name;
 }
 
 LogitRows OracleLogits(const std::string& name, const std::string& suffix) {

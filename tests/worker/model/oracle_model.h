@@ -25,6 +25,7 @@ struct OracleModel {
   bool quantized() const { return !facts.at("dequantized_reference").is_null(); }
   // Facts of the run in F32 arithmetic throughout.
   const nlohmann::json& exact() const { return quantized() ? facts.at("dequantized_reference") : facts; }
+  std::vector<float> F32Tensor(const std::string& tensor) const;  // Empty: the file has none of this name.
   // GELU of the reference goes through a table of halves.
   bool uses_gelu() const;
 };
@@ -32,6 +33,8 @@ struct OracleModel {
 // Every model of the folder, sorted.
 std::vector<std::string> OracleNames();
 OracleModel LoadOracle(const std::string& name);
+// The model's name as a part of a test's name.
+std::string OracleTestName(std::string name);
 
 using LogitRows = std::vector<std::vector<float>>;
 
