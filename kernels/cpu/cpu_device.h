@@ -60,6 +60,7 @@ class CpuDevice final : public Device {
     const int64_t grain = std::max<int64_t>(kElementsPerPiece / std::max<int64_t>(1, x.cols), 1);
     pool_.ParallelFor(x.rows, grain, [&](int64_t begin, int64_t end, int) { body(begin, end); });
   }
+  void MakeTiles(int64_t rows);
   void MultiplyTiles(const Projection& projection, Tensor x, int64_t token, int64_t row, int64_t rows, int thread);
 
   const ActivationMode mode_;

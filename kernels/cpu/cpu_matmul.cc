@@ -42,6 +42,7 @@ void CpuDevice::MatMul(std::span<const Projection> projections, Tensor x) {
     ForRows(x, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) quantized_.Quantize(kernels_, row, x.row(row));
     });
+    MakeTiles(x.rows);
   }
   pool_.ParallelFor(items, [&](int64_t begin, int64_t end, int thread) {
     int64_t first_item = 0;  // Of the projection at hand.
@@ -60,13 +61,24 @@ void CpuDevice::MatMul(std::span<const Projection> projections, Tensor x) {
   });
 }
 
+// Of the quantized rows, for products of kTokenBlock of them at a time.
+void CpuDevice::MakeTiles(int64_t rows) {
+  if (rows == 1) return;
+  constexpr int64_t kTokens = 16;  // Of one piece of work; kTokenBlock and this are multiples of any tile.
+  quantized_.ResizeTiles(rows);
+  pool_.ParallelFor(CeilDiv(rows, kTokens), [&](int64_t begin, int64_t end, int) {
+    const int64_t first = begin * kTokens;
+    quantized_.MakeTiles(kernels_, first, std::min(rows, end * kTokens) - first, nullptr, first);
+  });
+}
+
 // Up to kTokenBlock tokens and `rows` weight rows of one projection, as far as there are any.
 void CpuDevice::MultiplyTiles(const Projection& projection, Tensor x, int64_t token, int64_t row, int64_t rows,
                               int thread) {
   const auto& weight = static_cast<const CpuMatrix&>(*projection.weight);
   const CpuMatrix::Input input = {
       .x = {.data = x.row(token), .rows = x.rows - token, .cols = x.cols, .stride = x.stride},
-      .quantized = weight.uses_int8() ? quantized_.view(token) : QuantizedView{},
+      .quantized = weight.uses_int8() ? quantized_.view(token, x.rows == 1 ? -1 : token) : QuantizedView{},
       .tokens = std::min(kTokenBlock, x.rows - token)};
   weight.Multiply(kernels_, 0, row, std::min(row + rows, weight.shape().rows), input, projection.out.row(token) + row,
                   projection.out.stride, projection.bias == nullptr ? nullptr : projection.bias + row,
@@ -91,6 +103,14 @@ void CpuDevice::BatchedMatMul(const Matrix& matrix, Tensor x, Tensor out) {
         for (int64_t h = 0; h < heads; ++h) quantized_.Quantize(kernels_, h * x.rows + t, x.row(t) + h * cols);
       }
     });
+    if (x.rows > 1) {
+      quantized_.ResizeTiles(heads * x.rows);
+      pool_.ParallelFor(heads, [&](int64_t begin, int64_t end, int) {
+        for (int64_t h = begin; h < end; ++h) {
+          quantized_.MakeTiles(kernels_, h * x.rows, x.rows, nullptr, h * x.rows);
+        }
+      });
+    }
   }
   const int64_t tiles = CeilDiv(rows, kTileRows);
   pool_.ParallelFor(heads * tiles, [&, rows = rows, cols = cols](int64_t begin, int64_t end, int thread) {
@@ -100,7 +120,8 @@ void CpuDevice::BatchedMatMul(const Matrix& matrix, Tensor x, Tensor out) {
       const int64_t tile_count = std::min(tiles - item % tiles, end - item);
       const CpuMatrix::Input input = {
           .x = {.data = x.data + head * cols, .rows = x.rows, .cols = cols, .stride = x.stride},
-          .quantized = weight.uses_int8() ? quantized_.view(head * x.rows) : QuantizedView{},
+          .quantized =
+              weight.uses_int8() ? quantized_.view(head * x.rows, x.rows == 1 ? -1 : head * x.rows) : QuantizedView{},
           .tokens = x.rows};
       weight.Multiply(kernels_, head, row, std::min(rows, row + tile_count * kTileRows), input,
                       out.data + head * rows + row, out.stride, nullptr, scratch_[thread]);

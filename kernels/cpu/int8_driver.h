@@ -6,11 +6,11 @@
 // The products of weights with int8 activations: one driver over format and instruction set.
 //
 // The result of a weight row r and a token t is defined as follows, whatever the instruction set, the number of tokens
-// and the path, so that it has the same bits everywhere. For block b of 32 columns:
-//   dot_b  = integer sum of codes times activation codes (with the integer scales of 16 and the offset, where a format
-//            has them), exact in 32 bits
-//   lane[b % 8] = fma(float(dot_b), d_b * scale_b, lane[b % 8]), then the min term in the same way
-//   result = ((l0 + l4) + (l2 + l6)) + ((l1 + l5) + (l3 + l7)) + bias
+// and the path, so that it has the same bits everywhere. For block after block of 32 columns:
+//   dot = integer sum of codes times activation codes (with the integer scales of 16 and the offset, where a format
+//         has them), exact in 32 bits
+//   sum = fma(float(dot), d * scale, sum), then the min term in the same way
+// and at the end sum + bias. One chain per row and token keeps the sums of many rows and tokens in registers.
 
 namespace barn {
 namespace {
@@ -46,28 +46,44 @@ struct Chunk {
   }
 };
 
-// Adds the products of one chunk with one token to the token's lanes. token: where the token's chunk begins in x.
+// Adds `count` blocks to sum in order: a[b] * b[b], and with kHasMin also c[b] * d[b].
+template <class Isa, bool kHasMin>
+inline float AddInOrder(typename Isa::Floats a, typename Isa::Floats b, typename Isa::Floats c, typename Isa::Floats d,
+                        int count, float sum) {
+  float terms[4][8];
+  Isa::StoreFloats(terms[0], a);
+  Isa::StoreFloats(terms[1], b);
+  if constexpr (kHasMin) {
+    Isa::StoreFloats(terms[2], c);
+    Isa::StoreFloats(terms[3], d);
+  }
+  for (int i = 0; i < count; ++i) {
+    sum = Isa::MulAddOne(terms[0][i], terms[1][i], sum);
+    if constexpr (kHasMin) sum = Isa::MulAddOne(terms[2][i], terms[3][i], sum);
+  }
+  return sum;
+}
+
+// Adds the products of one chunk of `count` blocks with one token. token_block: where the token's chunk begins in x.
 template <class Isa, class Format>
-inline typename Isa::Floats AddChunk(const Chunk<Isa, Format>& w, const QuantizedView& x, size_t token_block,
-                                     typename Isa::Floats lanes) {
+inline float AddChunk(const Chunk<Isa, Format>& w, const QuantizedView& x, size_t token_block, int count, float sum) {
   const int8_t* codes = x.codes + 32 * token_block;
   const int16_t* sums16 = x.sums16 + 2 * token_block;
   const auto scale = Isa::LoadFloats(x.scales + token_block);
   const auto product = Isa::Mul(w.scale, scale);
   if constexpr (Format::kKind == Kind::kAffine) {
-    lanes = Isa::MulAdd(Isa::ToFloats(Isa::template Dots<Format::kMaxCode>(w.codes, codes)), product, lanes);
-    if constexpr (Format::kHasMin) lanes = Isa::MulAdd(w.min, Isa::LoadFloats(x.sums + token_block), lanes);
+    const auto dots = Isa::ToFloats(Isa::template Dots<Format::kMaxCode>(w.codes, codes));
+    return AddInOrder<Isa, Format::kHasMin>(dots, product, w.min, Isa::LoadFloats(x.sums + token_block), count, sum);
   } else if constexpr (Format::kKind == Kind::kSigned) {
-    lanes = Isa::MulAdd(Isa::ToFloats(Isa::SignedDots(w.codes, codes, sums16)), product, lanes);
+    const auto dots = Isa::ToFloats(Isa::SignedDots(w.codes, codes, sums16));
+    return AddInOrder<Isa, false>(dots, product, dots, dots, count, sum);
   } else {
     auto dots = Isa::template ScaledDots<Format::kMaxCode>(w.codes, codes, w.scales16);
-    if constexpr (!Format::kHasMin) dots = Isa::Subtract(dots, Isa::PairSums(w.mins16, sums16));
-    lanes = Isa::MulAdd(Isa::ToFloats(dots), product, lanes);
-    if constexpr (Format::kHasMin) {
-      lanes = Isa::MulAdd(Isa::ToFloats(Isa::PairSums(w.mins16, sums16)), Isa::Mul(w.min, scale), lanes);
-    }
+    const auto pair_sums = Isa::PairSums(w.mins16, sums16);
+    if constexpr (!Format::kHasMin) dots = Isa::Subtract(dots, pair_sums);
+    const auto min = Format::kHasMin ? Isa::Mul(w.min, scale) : product;
+    return AddInOrder<Isa, Format::kHasMin>(Isa::ToFloats(dots), product, Isa::ToFloats(pair_sums), min, count, sum);
   }
-  return lanes;
 }
 
 inline size_t TokenRow(const int32_t* index, size_t token) {
@@ -83,13 +99,12 @@ void RowsTimesTokens(const Int8Args& a, size_t row, size_t token) {
   for (int t = 0; t < kTokens; ++t) first_block[t] = TokenRow(a.index, token + t) * a.x.padded_blocks;
   for (; row < a.rows; ++row) {
     const uint8_t* weights = a.weights + row * a.row_bytes;
-    typename Isa::Floats lanes[kTokens];
-    for (int t = 0; t < kTokens; ++t) lanes[t] = Isa::Set(0.0f);
+    float sums[kTokens] = {};
     Chunk<Isa, Format> chunk;
     for (size_t c = 0; c < full_chunks; ++c) {
       chunk.Load(weights + c * Format::kChunkBytes, 8);
       for (int t = 0; t < kTokens; ++t) {
-        lanes[t] = AddChunk<Isa, Format>(chunk, a.x, first_block[t] + 8 * c, lanes[t]);
+        sums[t] = AddChunk<Isa, Format>(chunk, a.x, first_block[t] + 8 * c, 8, sums[t]);
       }
     }
     if (rest != 0) {
@@ -100,11 +115,11 @@ void RowsTimesTokens(const Int8Args& a, size_t row, size_t token) {
         chunk.Load(last, rest);
       }
       for (int t = 0; t < kTokens; ++t) {
-        lanes[t] = AddChunk<Isa, Format>(chunk, a.x, first_block[t] + 8 * full_chunks, lanes[t]);
+        sums[t] = AddChunk<Isa, Format>(chunk, a.x, first_block[t] + 8 * full_chunks, rest, sums[t]);
       }
     }
     const float bias = a.bias == nullptr ? 0.0f : a.bias[row];
-    for (int t = 0; t < kTokens; ++t) a.out[(token + t) * a.out_stride + row] = Isa::Sum(lanes[t]) + bias;
+    for (int t = 0; t < kTokens; ++t) a.out[(token + t) * a.out_stride + row] = sums[t] + bias;
   }
 }
 

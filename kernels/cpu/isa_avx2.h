@@ -42,9 +42,10 @@ struct Avx2Isa {
 
   static Floats Set(float value) { return _mm256_set1_ps(value); }
   static Floats LoadFloats(const float* p) { return _mm256_loadu_ps(p); }
+  static void StoreFloats(float* p, Floats a) { _mm256_storeu_ps(p, a); }
+  static float MulAddOne(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
   static Floats Mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
   static Floats Add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
-  static Floats MulAdd(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
   static Floats ToFloats(Ints a) { return _mm256_cvtepi32_ps(a); }
   static float Sum(Floats a) {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

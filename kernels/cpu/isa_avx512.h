@@ -35,7 +35,8 @@ struct Avx512Isa : Avx2PanelIsa {
   }
 
   static constexpr size_t kPanelRows = 16;
-  static constexpr size_t kPanelTokens = 8;
+  static constexpr size_t kPanelTokens = 4;
+  static constexpr size_t kPanelsTogether = 2;  // Each broadcast of activations meets two panels of weights.
   using PanelFloats = __m512;
   using PanelInts = __m512i;
 
@@ -52,9 +53,7 @@ struct Avx512Isa : Avx2PanelIsa {
   BARN_INLINED static PanelFloats PanelMulAdd(PanelFloats a, PanelFloats b, PanelFloats c) {
     return _mm512_fmadd_ps(a, b, c);
   }
-  BARN_INLINED static PanelFloats PanelNegate(PanelFloats a) {
-    return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f));
-  }
+  BARN_INLINED static PanelFloats PanelNegate(PanelFloats a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
   BARN_INLINED static PanelFloats PanelToFloats(PanelInts a) { return _mm512_cvtepi32_ps(a); }
 
   BARN_INLINED static PanelFloats PanelHalves(const uint8_t* p) { return _mm512_cvtph_ps(Load(p)); }
@@ -99,53 +98,63 @@ struct Avx512Isa : Avx2PanelIsa {
     return ShortProducts(_mm512_cvtepu8_epi16(Load(pairs)), x);
   }
 
-  // Adds the products of code registers kFirst .. kFirst + kCount - 1.
-  template <int kFirst, int kCount, class Source, int kTokens>
-  BARN_INLINED static void AddDots(const Source& codes, const int8_t* const (&x)[kTokens],
-                                             PanelInts (&dots)[kTokens]) {
+  // Adds the products of code registers kFirst .. kFirst + kCount - 1 of kPanels blocks with kTokens tokens.
+  // x: [8, tokens] groups of four activations.
+  template <int kFirst, int kCount, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void AddDots(const Source (&codes)[kPanels], const int8_t* x,
+                                   PanelInts (&dots)[kPanels][kTokens]) {
     Unroll<kCount>([&]<int kI>() BARN_INLINED {
-      const __m512i weights = codes.template Code<kFirst + kI>();
+      PanelInts weights[kPanels];
+      for (int p = 0; p < kPanels; ++p) weights[p] = codes[p].template Code<kFirst + kI>();
       for (int t = 0; t < kTokens; ++t) {
-        dots[t] = _mm512_dpbusd_epi32(dots[t], weights, Spread(x[t] + 4 * (kFirst + kI)));
+        const PanelInts four = Spread(x + 4 * ((kFirst + kI) * kTokens + t));
+        for (int p = 0; p < kPanels; ++p) dots[p][t] = _mm512_dpbusd_epi32(dots[p][t], weights[p], four);
       }
     });
   }
-  template <int kMax, class Source, int kTokens>
-  BARN_INLINED static void PanelDots(const Source& codes, const int8_t* const (&x)[kTokens],
-                                               PanelInts (&dots)[kTokens]) {
-    for (PanelInts& dot : dots) dot = _mm512_setzero_si512();
+  template <int kMax, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelDots(const Source (&codes)[kPanels], const int8_t* x,
+                                     PanelInts (&dots)[kPanels][kTokens]) {
+    for (auto& panel_dots : dots) {
+      for (PanelInts& dot : panel_dots) dot = _mm512_setzero_si512();
+    }
     AddDots<0, 8>(codes, x, dots);
   }
-  template <class Source, int kTokens>
-  BARN_INLINED static void PanelSignedDots(const Source& codes, const int8_t* const (&x)[kTokens],
-                                                     const int16_t* const (&sums16)[kTokens],
-                                                     PanelInts (&dots)[kTokens]) {
-    for (int t = 0; t < kTokens; ++t) dots[t] = ShortProducts(_mm512_set1_epi16(-128), sums16[t]);
-    AddDots<0, 8>(codes, x, dots);
-  }
-  // scales: [2, rows], of the halves of the block. The codes are kOffset too large.
-  template <int kMax, int kOffset, class Source, int kTokens>
-  BARN_INLINED static void PanelScaledDots(const Source& codes, const uint8_t* scales,
-                                                     const int8_t* const (&x)[kTokens],
-                                                     const int16_t* const (&sums16)[kTokens],
-                                                     PanelInts (&dots)[kTokens]) {
-    PanelInts second[kTokens];
+  // sums16: [tokens, 2].
+  template <class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelSignedDots(const Source (&codes)[kPanels], const int8_t* x, const int16_t* sums16,
+                                           PanelInts (&dots)[kPanels][kTokens]) {
     for (int t = 0; t < kTokens; ++t) {
-      if constexpr (kOffset != 0) {
-        dots[t] = ShortProducts(_mm512_set1_epi32(-kOffset & 0xffff), sums16[t]);
-        second[t] =
-            ShortProducts(_mm512_set1_epi32(static_cast<int>(static_cast<unsigned>(-kOffset) << 16)), sums16[t]);
-      } else {
-        dots[t] = second[t] = _mm512_setzero_si512();
+      const PanelInts shift = ShortProducts(_mm512_set1_epi16(-128), sums16 + 2 * t);
+      for (int p = 0; p < kPanels; ++p) dots[p][t] = shift;
+    }
+    AddDots<0, 8>(codes, x, dots);
+  }
+  // scales: [2, rows] for each panel, of the halves of the block. The codes are kOffset too large.
+  template <int kMax, int kOffset, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelScaledDots(const Source (&codes)[kPanels], const uint8_t* const (&scales)[kPanels],
+                                           const int8_t* x, const int16_t* sums16,
+                                           PanelInts (&dots)[kPanels][kTokens]) {
+    // The halves one after the other: their sums would not fit the registers together.
+    Unroll<2>([&]<int kHalf>() BARN_INLINED {
+      PanelInts half[kPanels][kTokens];
+      for (int t = 0; t < kTokens; ++t) {
+        PanelInts start = _mm512_setzero_si512();
+        if constexpr (kOffset != 0) {
+          constexpr auto kPair = static_cast<uint32_t>(-kOffset & 0xffff) << (16 * kHalf);
+          start = ShortProducts(_mm512_set1_epi32(static_cast<int>(kPair)), sums16 + 2 * t);
+        }
+        for (int p = 0; p < kPanels; ++p) half[p][t] = start;
       }
-    }
-    AddDots<0, 4>(codes, x, dots);
-    AddDots<4, 4>(codes, x, second);
-    const PanelInts first_scale = PanelSignedBytes(scales);
-    const PanelInts second_scale = PanelSignedBytes(scales + kPanelRows);
-    for (int t = 0; t < kTokens; ++t) {
-      dots[t] = _mm512_add_epi32(_mm512_mullo_epi32(dots[t], first_scale), _mm512_mullo_epi32(second[t], second_scale));
-    }
+      AddDots<4 * kHalf, 4>(codes, x, half);
+      for (int p = 0; p < kPanels; ++p) {
+        const PanelInts scale = PanelSignedBytes(scales[p] + kHalf * kPanelRows);
+        for (int t = 0; t < kTokens; ++t) {
+          const PanelInts product = _mm512_mullo_epi32(half[p][t], scale);
+          dots[p][t] = kHalf == 0 ? product : _mm512_add_epi32(dots[p][t], product);
+        }
+      }
+    });
   }
 
   using Wide = __m512;

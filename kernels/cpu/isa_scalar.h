@@ -76,9 +76,8 @@ struct ScalarIsa {
   static Floats Add(Floats a, Floats b) {
     return Make<Floats>([&](size_t i) { return a.v[i] + b.v[i]; });
   }
-  static Floats MulAdd(Floats a, Floats b, Floats c) {
-    return Make<Floats>([&](size_t i) { return fmaf(a.v[i], b.v[i], c.v[i]); });
-  }
+  static void StoreFloats(float* p, Floats a) { memcpy(p, a.v, sizeof(a.v)); }
+  static float MulAddOne(float a, float b, float c) { return fmaf(a, b, c); }
   static Floats ToFloats(Ints a) {
     return Make<Floats>([&](size_t i) { return static_cast<float>(a.v[i]); });
   }

@@ -9,6 +9,17 @@
 
 namespace barn {
 
+// The tokens of a product side by side, so that one pointer walks through all. They are cut into tiles of
+// KernelTable::tile_tokens as long as that many are left, then of half as many, and so on; the tile that begins with
+// token i lies where row i lies in row format. A tile of n tokens is [blocks, 8, n, 4] codes, [blocks, n] scales and
+// sums, and [blocks, n, 2] sums16.
+struct QuantizedTiles {
+  const int8_t* codes = nullptr;
+  const float* scales = nullptr;
+  const float* sums = nullptr;
+  const int16_t* sums16 = nullptr;
+};
+
 // Rows of activations rounded to int8, 32 values to a block. Blocks are padded with zeros to a multiple of 8, so
 // padded_blocks is what a row occupies in every array.
 struct QuantizedView {
@@ -17,6 +28,7 @@ struct QuantizedView {
   const float* sums = nullptr;      // [T, padded_blocks]: scale * sum of the block's codes
   const int16_t* sums16 = nullptr;  // [T, 2 padded_blocks]: sums of 16 codes
   size_t padded_blocks = 0;
+  QuantizedTiles tiles = {};  // Of the tokens of the product at hand, after `index`; needed by panels for 2 tokens on.
 };
 
 // out[i * out_stride + r] = sum_k weight[r, k] * x[index[i], k] + bias[r], for `rows` rows of weights and `tokens` i.
@@ -86,6 +98,9 @@ struct KernelTable {
   void (*int8_product[kTypeIds])(const Int8Args&) = {};
   PackedFormat packed[kTypeIds] = {};  // Empty where int8_product is null, and all of it when panel_rows is 0.
   size_t panel_rows = 0;
+  size_t tile_tokens = 0;  // 0: no tiles.
+  void (*make_tiles)(const QuantizedView& x, const int32_t* index, size_t tokens, int8_t* codes, float* scales,
+                     float* sums, int16_t* sums16) = nullptr;
   void (*f32_row)(const FloatRowArgs&) = nullptr;
   void (*f16_row)(const FloatRowArgs&) = nullptr;
   void (*bf16_row)(const FloatRowArgs&) = nullptr;

@@ -16,6 +16,8 @@ KernelTable TableOf() {
                                         PackedProduct<Isa, Formats>}),
      ...);
     table.panel_rows = Isa::kPanelRows;
+    table.tile_tokens = Isa::kPanelTokens;
+    table.make_tiles = MakeTiles<Isa>;
   }
   table.f32_row = FloatRow<Isa, F32Row<Isa>>;
   table.f16_row = FloatRow<Isa, F16Row<Isa>>;

@@ -97,111 +97,177 @@ class PackedChunk {
   Floats d_, dmin_;
 };
 
-// Adds the products of block kB of a chunk with kTokens tokens to lane kB of each; block: where it is in x.
-template <class Isa, class Format, int kTokens, int kB>
-BARN_INLINED inline void AddBlock(const PackedChunk<Isa, Format>& chunk, size_t block, const QuantizedView& x,
-                                  const size_t (&first_block)[kTokens],
-                                  typename Isa::PanelFloats (&lanes)[kTokens][8]) {
+// kTokens tokens side by side: see QuantizedTiles.
+struct TokenTile {
+  const int8_t* codes;    // [blocks, 8, tokens, 4]
+  const float* scales;    // [blocks, tokens]
+  const float* sums;      // [blocks, tokens]
+  const int16_t* sums16;  // [blocks, tokens, 2]
+};
+
+// Adds the products of block kB of a chunk of each panel; block: where it is in x.
+template <class Isa, class Format, int kPanels, int kTokens, int kB>
+BARN_INLINED inline void AddBlock(const PackedChunk<Isa, Format> (&chunks)[kPanels], size_t block, const TokenTile& x,
+                                  typename Isa::PanelFloats (&sums)[kPanels][kTokens]) {
   using Floats = typename Isa::PanelFloats;
-  const PackedBlock<Isa, Format> codes = chunk.Codes(kB);
-  const int8_t* x_codes[kTokens];
-  const int16_t* sums16[kTokens];
-  for (int t = 0; t < kTokens; ++t) {
-    x_codes[t] = x.codes + 32 * (first_block[t] + block);
-    sums16[t] = x.sums16 + 2 * (first_block[t] + block);
-  }
-  typename Isa::PanelInts dots[kTokens];
+  PackedBlock<Isa, Format> codes[kPanels];
+  for (int p = 0; p < kPanels; ++p) codes[p] = chunks[p].Codes(kB);
+  const int8_t* x_codes = x.codes + 32 * kTokens * block;
+  const float* x_scales = x.scales + kTokens * block;
+  const float* x_sums = x.sums + kTokens * block;
+  const int16_t* sums16 = x.sums16 + 2 * kTokens * block;
+  typename Isa::PanelInts dots[kPanels][kTokens];
   if constexpr (Format::kKind == Kind::kAffine) {
     Isa::template PanelDots<Format::kMaxCode>(codes, x_codes, dots);
   } else if constexpr (Format::kKind == Kind::kSigned) {
     Isa::PanelSignedDots(codes, x_codes, sums16, dots);
   } else {
-    Isa::template PanelScaledDots<Format::kMaxCode, Format::kOffset>(codes, chunk.Sixteens(kB), x_codes, sums16, dots);
+    const uint8_t* sixteens[kPanels];
+    for (int p = 0; p < kPanels; ++p) sixteens[p] = chunks[p].Sixteens(kB);
+    Isa::template PanelScaledDots<Format::kMaxCode, Format::kOffset>(codes, sixteens, x_codes, sums16, dots);
   }
-  const Floats scale = chunk.Scale(kB);
-  Floats min;
-  if constexpr (Format::kHasMin) min = chunk.Min(kB, scale);
-  for (int t = 0; t < kTokens; ++t) {
-    Floats& lane = lanes[t][kB];
-    const Floats x_scale = Isa::PanelSet(x.scales[first_block[t] + block]);
-    lane = Isa::PanelMulAdd(Isa::PanelToFloats(dots[t]), Isa::PanelMul(scale, x_scale), lane);
-    if constexpr (Format::kHasMin && Format::kKind == Kind::kAffine) {
-      lane = Isa::PanelMulAdd(min, Isa::PanelSet(x.sums[first_block[t] + block]), lane);
-    } else if constexpr (Format::kHasMin) {
-      const Floats sums = Isa::PanelToFloats(Isa::PanelPairSums(chunk.MinSixteens(kB), sums16[t]));
-      lane = Isa::PanelMulAdd(sums, Isa::PanelMul(min, x_scale), lane);
+  for (int p = 0; p < kPanels; ++p) {
+    const Floats scale = chunks[p].Scale(kB);
+    Floats min;
+    if constexpr (Format::kHasMin) min = chunks[p].Min(kB, scale);
+    for (int t = 0; t < kTokens; ++t) {
+      Floats& sum = sums[p][t];
+      const Floats x_scale = Isa::PanelSet(x_scales[t]);
+      sum = Isa::PanelMulAdd(Isa::PanelToFloats(dots[p][t]), Isa::PanelMul(scale, x_scale), sum);
+      if constexpr (Format::kHasMin && Format::kKind == Kind::kAffine) {
+        sum = Isa::PanelMulAdd(min, Isa::PanelSet(x_sums[t]), sum);
+      } else if constexpr (Format::kHasMin) {
+        const Floats pairs = Isa::PanelToFloats(Isa::PanelPairSums(chunks[p].MinSixteens(kB), sums16 + 2 * t));
+        sum = Isa::PanelMulAdd(pairs, Isa::PanelMul(min, x_scale), sum);
+      }
     }
   }
 }
 
-// One panel against kTokens tokens; out[t]: where the panel's first row of token t goes.
-template <class Isa, class Format, int kTokens>
-[[gnu::noinline]] void PanelTimesTokens(const uint8_t* panel, size_t blocks, const QuantizedView& x,
-                                        const size_t (&first_block)[kTokens], const float* bias,
-                                        float* const (&out)[kTokens]) {
+template <class Isa, class Format, int kPanels, int kTokens, size_t... kP>
+BARN_INLINED inline void AddChunk(const uint8_t* panel, size_t panel_bytes, size_t count, size_t block,
+                                  const TokenTile& x, typename Isa::PanelFloats (&sums)[kPanels][kTokens]) {
+  const ChunkLayout<Isa, Format> layout(count);
+  const PackedChunk<Isa, Format> chunks[kPanels] = {{panel + kP * panel_bytes, layout}...};
+  Unroll<8>([&]<int kB>() BARN_INLINED {
+    if (kB >= count) return;
+    AddBlock<Isa, Format, kPanels, kTokens, kB>(chunks, block + kB, x, sums);
+  });
+}
+
+// kPanels panels, one behind the other, against kTokens tokens. out: where the first row of the first token goes.
+template <class Isa, class Format, int kPanels, int kTokens>
+[[gnu::noinline]] void PanelsTimesTokens(const uint8_t* panel, size_t blocks, const TokenTile& x, const float* bias,
+                                         float* out, size_t out_stride) {
   using Floats = typename Isa::PanelFloats;
-  Floats lanes[kTokens][8];
-  for (auto& token_lanes : lanes) {
-    for (Floats& lane : token_lanes) lane = Isa::PanelSet(0.0f);
+  const size_t panel_bytes = PanelBytes<Isa, Format>(blocks);
+  Floats sums[kPanels][kTokens];
+  for (auto& panel_sums : sums) {
+    for (Floats& sum : panel_sums) sum = Isa::PanelSet(0.0f);
   }
-  constexpr ChunkLayout<Isa, Format> kFull(8);
+  const auto add = [&](size_t count, size_t block) BARN_INLINED {
+    if constexpr (kPanels == 2) {
+      AddChunk<Isa, Format, 2, kTokens, 0, 1>(panel, panel_bytes, count, block, x, sums);
+    } else {
+      AddChunk<Isa, Format, 1, kTokens, 0>(panel, panel_bytes, count, block, x, sums);
+    }
+  };
   size_t block = 0;
-  for (; block + 8 <= blocks; block += 8, panel += kFull.bytes) {
-    const PackedChunk<Isa, Format> chunk(panel, kFull);
-    Unroll<8>([&]<int kB>()
-                  BARN_INLINED { AddBlock<Isa, Format, kTokens, kB>(chunk, block + kB, x, first_block, lanes); });
-  }
-  if (block < blocks) {
-    const PackedChunk<Isa, Format> chunk(panel, ChunkLayout<Isa, Format>(blocks - block));
-    Unroll<7>([&]<int kB>() BARN_INLINED {
-      if (block + kB >= blocks) return;
-      AddBlock<Isa, Format, kTokens, kB>(chunk, block + kB, x, first_block, lanes);
-    });
-  }
-  const Floats bias_lanes = bias == nullptr ? Isa::PanelSet(0.0f) : Isa::PanelLoad(bias);
-  for (int t = 0; t < kTokens; ++t) {
-    const auto& l = lanes[t];
-    const Floats even = Isa::PanelAdd(Isa::PanelAdd(l[0], l[4]), Isa::PanelAdd(l[2], l[6]));
-    const Floats odd = Isa::PanelAdd(Isa::PanelAdd(l[1], l[5]), Isa::PanelAdd(l[3], l[7]));
-    Isa::PanelStore(out[t], Isa::PanelAdd(Isa::PanelAdd(even, odd), bias_lanes));
+  for (; block + 8 <= blocks; block += 8, panel += ChunkLayout<Isa, Format>(8).bytes) add(8, block);
+  if (block < blocks) add(blocks - block, block);
+  for (int p = 0; p < kPanels; ++p) {
+    const Floats bias_lanes = bias == nullptr ? Isa::PanelSet(0.0f) : Isa::PanelLoad(bias + p * Isa::kPanelRows);
+    for (int t = 0; t < kTokens; ++t) {
+      Isa::PanelStore(out + t * out_stride + p * Isa::kPanelRows, Isa::PanelAdd(sums[p][t], bias_lanes));
+    }
   }
 }
 
-template <class Isa, class Format, int kTokens>
-void PanelTile(const uint8_t* panel, const PackedArgs& a, size_t row, size_t token) {
-  size_t first_block[kTokens];
-  float* out[kTokens];
-  for (int t = 0; t < kTokens; ++t) {
-    first_block[t] = TokenRow(a.index, token + t) * a.x.padded_blocks;
-    out[t] = a.out + (token + t) * a.out_stride + row;
+// The tile that begins at `token`.
+inline TokenTile TileAt(const PackedArgs& a, size_t token) {
+  if (a.tokens == 1) {  // A row is a tile of one token.
+    const size_t block = TokenRow(a.index, 0) * a.x.padded_blocks;
+    return {a.x.codes + 32 * block, a.x.scales + block, a.x.sums + block, a.x.sums16 + 2 * block};
   }
+  const size_t block = token * a.x.padded_blocks;
+  const QuantizedTiles& tiles = a.x.tiles;
+  return {tiles.codes + 32 * block, tiles.scales + block, tiles.sums + block, tiles.sums16 + 2 * block};
+}
+
+template <class Isa, class Format, int kPanels>
+void PanelsTimesAll(const uint8_t* panel, const PackedArgs& a, size_t row) {
   const float* bias = a.bias == nullptr ? nullptr : a.bias + row;
-  PanelTimesTokens<Isa, Format, kTokens>(panel, a.blocks, a.x, first_block, bias, out);
+  const size_t panel_bytes = PanelBytes<Isa, Format>(a.blocks);
+  size_t token = 0;
+  const auto tiles_of = [&]<int kTokens>() {
+    for (; token + kTokens <= a.tokens; token += kTokens) {
+      const TokenTile tile = TileAt(a, token);
+      float* out = a.out + token * a.out_stride + row;
+      if constexpr (kPanels > 1 && kTokens < 4) {  // Few tokens gain nothing from panels together.
+        for (int p = 0; p < kPanels; ++p) {
+          PanelsTimesTokens<Isa, Format, 1, kTokens>(panel + p * panel_bytes, a.blocks, tile,
+                                                     bias == nullptr ? nullptr : bias + p * Isa::kPanelRows,
+                                                     out + p * Isa::kPanelRows, a.out_stride);
+        }
+      } else {
+        PanelsTimesTokens<Isa, Format, kPanels, kTokens>(panel, a.blocks, tile, bias, out, a.out_stride);
+      }
+    }
+  };
+  tiles_of.template operator()<4>();
+  tiles_of.template operator()<2>();
+  tiles_of.template operator()<1>();
 }
 
 template <class Isa, class Format>
 void PackedProduct(const PackedArgs& a) {
   const size_t panel_bytes = PanelBytes<Isa, Format>(a.blocks);
   const uint8_t* panel = a.panels;
-  for (size_t row = 0; row < a.rows; row += Isa::kPanelRows, panel += panel_bytes) {
-    size_t token = 0;
-    if constexpr (Isa::kPanelTokens >= 8) {
-      for (; token + 8 <= a.tokens; token += 8) PanelTile<Isa, Format, 8>(panel, a, row, token);
+  constexpr size_t kTogether = Isa::kPanelsTogether;
+  size_t row = 0;
+  if constexpr (kTogether > 1) {
+    for (; row + kTogether * Isa::kPanelRows <= a.rows; row += kTogether * Isa::kPanelRows) {
+      PanelsTimesAll<Isa, Format, kTogether>(panel, a, row);
+      panel += kTogether * panel_bytes;
     }
-    for (; token + 4 <= a.tokens; token += 4) PanelTile<Isa, Format, 4>(panel, a, row, token);
-    for (; token + 2 <= a.tokens; token += 2) PanelTile<Isa, Format, 2>(panel, a, row, token);
-    for (; token < a.tokens; ++token) PanelTile<Isa, Format, 1>(panel, a, row, token);
   }
+  for (; row < a.rows; row += Isa::kPanelRows, panel += panel_bytes) PanelsTimesAll<Isa, Format, 1>(panel, a, row);
 }
 
-// Rows as the file has them. Many tokens pay for packing a panel on the way; it stays in the cache meanwhile.
+// The tiles of `tokens` tokens from row format; index as in PackedArgs.
+template <class Isa>
+void MakeTiles(const QuantizedView& x, const int32_t* index, size_t tokens, int8_t* codes, float* scales, float* sums,
+               int16_t* sums16) {
+  size_t token = 0;
+  const auto tiles_of = [&](size_t count) {
+    for (; token + count <= tokens; token += count) {
+      const size_t to = token * x.padded_blocks;
+      for (size_t t = 0; t < count; ++t) {
+        const size_t from = TokenRow(index, token + t) * x.padded_blocks;
+        for (size_t b = 0; b < x.padded_blocks; ++b) {
+          const int8_t* block = x.codes + 32 * (from + b);
+          int8_t* tile = codes + 32 * (to + count * b) + 4 * t;
+          for (size_t j = 0; j < 8; ++j) memcpy(tile + 4 * count * j, block + 4 * j, 4);
+          const size_t at = to + count * b + t;
+          scales[at] = x.scales[from + b];
+          sums[at] = x.sums[from + b];
+          memcpy(sums16 + 2 * at, x.sums16 + 2 * (from + b), 4);
+        }
+      }
+    }
+  };
+  for (size_t count = Isa::kPanelTokens; count > 0; count /= 2) tiles_of(count);
+}
+
+// Rows as the file has them. Many tokens pay for packing panels on the way; those stay in the cache meanwhile.
 constexpr size_t kPackTokensMin = 4;
 
 template <class Isa, class Format>
 void Int8Product(const Int8Args& a) {
   size_t row = 0;
   if constexpr (Isa::kPanelRows > 0) {
-    for (; a.tokens >= kPackTokensMin && row + Isa::kPanelRows <= a.rows; row += Isa::kPanelRows) {
+    const bool pack = a.tokens >= kPackTokensMin && a.x.tiles.codes != nullptr;
+    for (; pack && row + Isa::kPanelRows <= a.rows; row += Isa::kPanelRows) {
       PackPanel<Isa, Format>(a.weights + row * a.row_bytes, a.row_bytes, a.blocks, a.scratch);
       PackedProduct<Isa, Format>({.panels = a.scratch,
                                   .rows = Isa::kPanelRows,

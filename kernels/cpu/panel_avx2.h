@@ -11,6 +11,7 @@ namespace {
 struct Avx2PanelIsa : Avx2Isa {
   static constexpr size_t kPanelRows = 8;
   static constexpr size_t kPanelTokens = 4;
+  static constexpr size_t kPanelsTogether = 1;  // 16 registers hold no more.
   using PanelFloats = __m256;
   using PanelInts = __m256i;
 
@@ -49,9 +50,7 @@ struct Avx2PanelIsa : Avx2Isa {
   BARN_INLINED static PanelFloats PanelMulAdd(PanelFloats a, PanelFloats b, PanelFloats c) {
     return _mm256_fmadd_ps(a, b, c);
   }
-  BARN_INLINED static PanelFloats PanelNegate(PanelFloats a) {
-    return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f));
-  }
+  BARN_INLINED static PanelFloats PanelNegate(PanelFloats a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
   BARN_INLINED static PanelFloats PanelToFloats(PanelInts a) { return _mm256_cvtepi32_ps(a); }
 
   BARN_INLINED static PanelFloats PanelHalves(const uint8_t* p) { return _mm256_cvtph_ps(Load16(p)); }
@@ -62,9 +61,7 @@ struct Avx2PanelIsa : Avx2Isa {
     memcpy(&exponents, p, sizeof(exponents));
     return HalvedPowers(exponents);
   }
-  BARN_INLINED static __m128i Load8(const uint8_t* p) {
-    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  }
+  BARN_INLINED static __m128i Load8(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
 
   BARN_INLINED static PanelInts PanelLoadCodes(const uint8_t* p) { return Load(p); }
   BARN_INLINED static PanelInts PanelOr(PanelInts a, PanelInts b) { return _mm256_or_si256(a, b); }
@@ -90,75 +87,72 @@ struct Avx2PanelIsa : Avx2Isa {
     return _mm256_madd_epi16(_mm256_cvtepu8_epi16(Load16(pairs)), Spread(x));
   }
 
-  // Adds the products of code registers kFirst .. kFirst + kCount - 1, in 16 bits.
+  // Adds the products of code registers kFirst .. kFirst + kCount - 1, in 16 bits. x: [8, tokens] groups of four.
   template <int kMax, int kFirst, int kCount, class Source, int kTokens>
-  BARN_INLINED static void ShortSums(const Source& codes, const int8_t* const (&x)[kTokens],
-                                               __m256i (&sums)[kTokens]) {
+  BARN_INLINED static void ShortSums(const Source& codes, const int8_t* x, __m256i (&sums)[kTokens]) {
     static_assert(kCount * 2 * 127 * kMax <= 32767);
     for (__m256i& sum : sums) sum = _mm256_setzero_si256();
     Unroll<kCount>([&]<int kI>() BARN_INLINED {
       const __m256i weights = codes.template Code<kFirst + kI>();
       for (int t = 0; t < kTokens; ++t) {
-        const __m256i product = _mm256_maddubs_epi16(weights, Spread(x[t] + 4 * (kFirst + kI)));
+        const __m256i product = _mm256_maddubs_epi16(weights, Spread(x + 4 * ((kFirst + kI) * kTokens + t)));
         sums[t] = _mm256_add_epi16(sums[t], product);
       }
     });
   }
   template <int kMax, class Source, int kTokens>
-  BARN_INLINED static void PanelDots(const Source& codes, const int8_t* const (&x)[kTokens],
-                                               PanelInts (&dots)[kTokens]) {
+  BARN_INLINED static void PanelDots(const Source (&codes)[1], const int8_t* x, PanelInts (&dots)[1][kTokens]) {
     constexpr int kCount = kMax <= 15 ? 8 : 4;
     const __m256i ones = _mm256_set1_epi16(1);
-    __m256i sums[kTokens];
-    ShortSums<kMax, 0, kCount>(codes, x, sums);
-    for (int t = 0; t < kTokens; ++t) dots[t] = _mm256_madd_epi16(sums[t], ones);
-    if constexpr (kCount == 4) {
-      ShortSums<kMax, 4, kCount>(codes, x, sums);
-      for (int t = 0; t < kTokens; ++t) dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(sums[t], ones));
-    }
-  }
-  template <class Source, int kTokens>
-  BARN_INLINED static void PanelSignedDots(const Source& codes, const int8_t* const (&x)[kTokens],
-                                                     const int16_t* const (&)[kTokens], PanelInts (&dots)[kTokens]) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    for (__m256i& dot : dots) dot = _mm256_setzero_si256();
-    Unroll<8>([&]<int kI>() BARN_INLINED {
-      // |w| * (x with the sign of w); a pair is at most 2 * 128 * 127.
-      const __m256i weights = codes.template Code<kI>();
-      const __m256i magnitudes = _mm256_abs_epi8(weights);
+    Unroll<8 / kCount>([&]<int kPart>() BARN_INLINED {
+      __m256i sums[kTokens];
+      ShortSums<kMax, kPart * kCount, kCount>(codes[0], x, sums);
       for (int t = 0; t < kTokens; ++t) {
-        const __m256i signed_x = _mm256_sign_epi8(Spread(x[t] + 4 * kI), weights);
-        const __m256i product = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitudes, signed_x), ones);
-        dots[t] = _mm256_add_epi32(dots[t], product);
+        const __m256i product = _mm256_madd_epi16(sums[t], ones);
+        dots[0][t] = kPart == 0 ? product : _mm256_add_epi32(dots[0][t], product);
       }
     });
   }
-  // scales: [2, rows], of the halves of the block. The codes are kOffset too large.
+  template <class Source, int kTokens>
+  BARN_INLINED static void PanelSignedDots(const Source (&codes)[1], const int8_t* x, const int16_t*,
+                                           PanelInts (&dots)[1][kTokens]) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (__m256i& dot : dots[0]) dot = _mm256_setzero_si256();
+    Unroll<8>([&]<int kI>() BARN_INLINED {
+      // |w| * (x with the sign of w); a pair is at most 2 * 128 * 127.
+      const __m256i weights = codes[0].template Code<kI>();
+      const __m256i magnitudes = _mm256_abs_epi8(weights);
+      for (int t = 0; t < kTokens; ++t) {
+        const __m256i signed_x = _mm256_sign_epi8(Spread(x + 4 * (kI * kTokens + t)), weights);
+        const __m256i product = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitudes, signed_x), ones);
+        dots[0][t] = _mm256_add_epi32(dots[0][t], product);
+      }
+    });
+  }
+  // scales: [2, rows], of the halves of the block. sums16: [tokens, 2]. The codes are kOffset too large.
   template <int kMax, int kOffset, class Source, int kTokens>
-  BARN_INLINED static void PanelScaledDots(const Source& codes, const uint8_t* scales,
-                                                     const int8_t* const (&x)[kTokens],
-                                                     const int16_t* const (&sums16)[kTokens],
-                                                     PanelInts (&dots)[kTokens]) {
+  BARN_INLINED static void PanelScaledDots(const Source (&codes)[1], const uint8_t* const (&scales)[1], const int8_t* x,
+                                           const int16_t* sums16, PanelInts (&dots)[1][kTokens]) {
     constexpr int kCount = kMax <= 31 ? 4 : 2;
     // The half's scale in both 16-bit parts of a lane, for products with pairs of columns.
     const auto twice = [](const uint8_t* p) {
       const __m256i scale = PanelSignedBytes(p);
       return _mm256_blend_epi16(scale, _mm256_slli_epi32(scale, 16), 0xaa);
     };
-    const __m256i half_scales[2] = {twice(scales), twice(scales + kPanelRows)};
+    const __m256i half_scales[2] = {twice(scales[0]), twice(scales[0] + kPanelRows)};
     if constexpr (kOffset != 0) {
       const __m256i pairs = _mm256_blend_epi16(half_scales[0], half_scales[1], 0xaa);
       const __m256i offsets = _mm256_mullo_epi16(pairs, _mm256_set1_epi16(-kOffset));
-      for (int t = 0; t < kTokens; ++t) dots[t] = _mm256_madd_epi16(offsets, Spread(sums16[t]));
+      for (int t = 0; t < kTokens; ++t) dots[0][t] = _mm256_madd_epi16(offsets, Spread(sums16 + 2 * t));
     } else {
-      for (__m256i& dot : dots) dot = _mm256_setzero_si256();
+      for (__m256i& dot : dots[0]) dot = _mm256_setzero_si256();
     }
     Unroll<8 / kCount>([&]<int kPart>() BARN_INLINED {
       __m256i sums[kTokens];
-      ShortSums<kMax, kPart * kCount, kCount>(codes, x, sums);
+      ShortSums<kMax, kPart * kCount, kCount>(codes[0], x, sums);
       for (int t = 0; t < kTokens; ++t) {
         const __m256i product = _mm256_madd_epi16(sums[t], half_scales[kPart * kCount / 4]);
-        dots[t] = _mm256_add_epi32(dots[t], product);
+        dots[0][t] = _mm256_add_epi32(dots[0][t], product);
       }
     });
   }

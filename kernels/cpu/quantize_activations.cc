@@ -26,13 +26,37 @@ void QuantizedRows::Quantize(const KernelTable& kernels, int64_t row, const floa
                         .sums16 = sums16_ + 2 * block});
 }
 
-QuantizedView QuantizedRows::view(int64_t first_row) const {
+void QuantizedRows::ResizeTiles(int64_t tokens) {
+  const auto blocks = static_cast<size_t>(tokens * padded_blocks_);
+  tile_codes_ = tile_codes_memory_.Get<int8_t>(32 * blocks);
+  tile_scales_ = tile_scales_memory_.Get<float>(blocks);
+  tile_sums_ = tile_sums_memory_.Get<float>(blocks);
+  tile_sums16_ = tile_sums16_memory_.Get<int16_t>(2 * blocks);
+}
+
+void QuantizedRows::MakeTiles(const KernelTable& kernels, int64_t at, int64_t tokens, const int32_t* index,
+                              int64_t first_row) {
+  if (kernels.make_tiles == nullptr) return;
+  const int64_t block = at * padded_blocks_;
+  kernels.make_tiles(view(first_row), index, static_cast<size_t>(tokens), tile_codes_ + 32 * block,
+                     tile_scales_ + block, tile_sums_ + block, tile_sums16_ + 2 * block);
+}
+
+QuantizedView QuantizedRows::view(int64_t first_row, int64_t tile) const {
   const int64_t block = first_row * padded_blocks_;
-  return {.codes = codes_ + 32 * block,
-          .scales = scales_ + block,
-          .sums = sums_ + block,
-          .sums16 = sums16_ + 2 * block,
-          .padded_blocks = static_cast<size_t>(padded_blocks_)};
+  QuantizedView view = {.codes = codes_ + 32 * block,
+                        .scales = scales_ + block,
+                        .sums = sums_ + block,
+                        .sums16 = sums16_ + 2 * block,
+                        .padded_blocks = static_cast<size_t>(padded_blocks_)};
+  if (tile >= 0) {
+    const int64_t tile_block = tile * padded_blocks_;
+    view.tiles = {.codes = tile_codes_ + 32 * tile_block,
+                  .scales = tile_scales_ + tile_block,
+                  .sums = tile_sums_ + tile_block,
+                  .sums16 = tile_sums16_ + 2 * tile_block};
+  }
+  return view;
 }
 
 }  // namespace barn

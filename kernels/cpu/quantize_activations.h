@@ -17,8 +17,15 @@ class QuantizedRows {
   // Rounds x, f32[cols], into `row`. Different rows may be written by different threads.
   void Quantize(const KernelTable& kernels, int64_t row, const float* x);
 
-  // The rows from first_row onwards.
-  QuantizedView view(int64_t first_row = 0) const;
+  // Room for `tokens` tokens in tiles; drops what was there.
+  void ResizeTiles(int64_t tokens);
+  // Tokens `at` .. at + tokens - 1 in tiles become copies of rows index[0 ..], or of first_row onwards when index is
+  // null. A product takes the tiles of one such call, or of several whose `at` is a multiple of tile_tokens apart.
+  // Different tokens may be written by different threads.
+  void MakeTiles(const KernelTable& kernels, int64_t at, int64_t tokens, const int32_t* index, int64_t first_row);
+
+  // The rows from first_row onwards; their tiles from `tile` onwards, none if it is negative.
+  QuantizedView view(int64_t first_row = 0, int64_t tile = -1) const;
 
  private:
   int64_t cols_ = 0;
@@ -28,6 +35,11 @@ class QuantizedRows {
   float* scales_ = nullptr;
   float* sums_ = nullptr;
   int16_t* sums16_ = nullptr;
+  Scratch tile_codes_memory_, tile_scales_memory_, tile_sums_memory_, tile_sums16_memory_;
+  int8_t* tile_codes_ = nullptr;
+  float* tile_scales_ = nullptr;
+  float* tile_sums_ = nullptr;
+  int16_t* tile_sums16_ = nullptr;
 };
 
 }  // namespace barn

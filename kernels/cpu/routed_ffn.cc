@@ -104,6 +104,19 @@ void RoutedFfn::PackExperts(std::span<const CpuMatrix* const> matrices) {
   for (const Packing& packing : packing_) packing.matrix->FinishPacking(packing.expert);
 }
 
+// Pair p of every group is row index[p] of `rows`, or row p when index is null.
+void RoutedFfn::MakeTiles(QuantizedRows& rows, const int32_t* index) {
+  rows.ResizeTiles(static_cast<int64_t>(pair_token_.size()));
+  pool_.ParallelFor(static_cast<int64_t>(groups_.size()), [&](int64_t begin, int64_t end, int) {
+    for (int64_t g = begin; g < end; ++g) {
+      const Group& group = groups_[g];
+      if (group.pairs == 1) continue;  // A single row needs no tile.
+      rows.MakeTiles(kernels_, group.first_pair, group.pairs, index == nullptr ? nullptr : index + group.first_pair,
+                     index == nullptr ? group.first_pair : 0);
+    }
+  });
+}
+
 // Inputs are the tokens' rows, or, when weights scale the input, one row per pair.
 CpuMatrix::Input RoutedFfn::PrepareInput(const Routes& routes, Tensor x, bool weighted, bool int8) {
   CpuMatrix::Input input = {.x = x, .index = pair_token_.data()};
@@ -124,6 +137,7 @@ CpuMatrix::Input RoutedFfn::PrepareInput(const Routes& routes, Tensor x, bool we
       for (int64_t row = begin; row < end; ++row) input_rows_.Quantize(kernels_, row, input.x.row(row));
     });
     input.quantized = input_rows_.view();
+    MakeTiles(input_rows_, input.index);
   }
   return input;
 }
@@ -140,11 +154,13 @@ void RoutedFfn::RunGateAndUp(std::span<const Half> halves, int64_t ff, const Cpu
       const Group& group = groups_[item / tiles / halves.size()];
       CpuMatrix::Input rows = input;
       rows.tokens = group.pairs;
+      const bool quantized = input.quantized.codes != nullptr;
       if (input.index != nullptr) {
         rows.index = input.index + group.first_pair;
+        if (quantized) rows.quantized = input_rows_.view(0, group.first_pair);
       } else {
         rows.x.data = input.x.row(group.first_pair);
-        if (input.quantized.codes != nullptr) rows.quantized = input_rows_.view(group.first_pair);
+        if (quantized) rows.quantized = input_rows_.view(group.first_pair, group.first_pair);
       }
       const int64_t first = tile * kTileRows;  // Of the half's rows.
       const int64_t last = std::min(ff, (tile + tile_count) * kTileRows);
@@ -167,6 +183,7 @@ void RoutedFfn::RunActivation(Activation activation, int64_t ff, bool int8, floa
     if (!int8) return;
     for (int64_t row = begin; row < end; ++row) hidden_rows_.Quantize(kernels_, row, gate.row(row));
   });
+  if (int8) MakeTiles(hidden_rows_, nullptr);
 }
 
 // results: f32[pairs, D].
@@ -184,7 +201,7 @@ void RoutedFfn::RunDown(const CpuMatrix& down, const float* bias, int64_t ff, co
                  .cols = ff,
                  .stride = 2 * ff};
       input.tokens = group.pairs;
-      if (down.uses_int8()) input.quantized = hidden_rows_.view(group.first_pair);
+      if (down.uses_int8()) input.quantized = hidden_rows_.view(group.first_pair, group.first_pair);
       const int64_t first = tile * kTileRows;
       down.Multiply(kernels_, group.expert, first, std::min(rows, (tile + tile_count) * kTileRows), input,
                     results + group.first_pair * rows + first, rows,

@@ -37,6 +37,7 @@ class RoutedFfn {
 
   void GroupPairs(const Routes& routes, int64_t tokens, int64_t expert_count);
   void PackExperts(std::span<const CpuMatrix* const> matrices);
+  void MakeTiles(QuantizedRows& rows, const int32_t* index);
   CpuMatrix::Input PrepareInput(const Routes& routes, Tensor x, bool weighted, bool int8);
   void RunGateAndUp(std::span<const Half> halves, int64_t ff, const CpuMatrix::Input& input, float* hidden);
   void RunActivation(Activation activation, int64_t ff, bool int8, float* hidden);
