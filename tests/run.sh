@@ -31,7 +31,7 @@ python="$PWD/$venv/bin/python"
 quiet=(-- --quiet)
 [[ -t 1 ]] && quiet=()  # A terminal gets ninja's one line of progress.
 
-echo "Building Barn and its tests in build/release (the first time, some 20 minutes on two cores)"
+echo "Building Barn and its tests in build/release (the first time, about 10 minutes on two cores)"
 cmake --preset release -DBARN_TEST_PYTHON="$python" >/dev/null
 cmake --build --preset release "${quiet[@]}"
 status=0
