@@ -22,7 +22,7 @@ if (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
 fi
 
 deploy/install_packages.sh
-[[ -x build/release/barn ]] || echo "Building build/release/barn (the first time, about 5 minutes on two cores)"
+echo "Building build/release/barn (the first time, about 5 minutes on two cores)"
 cmake --preset release >/dev/null
 quiet=(-- --quiet)
 [[ -t 1 ]] && quiet=()  # A terminal gets ninja's one line of progress.
