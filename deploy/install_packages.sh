@@ -13,6 +13,9 @@ if [[ "${1:-}" == tests ]]; then
   packages+=(git clang-format python3 python3-venv)
 fi
 
+fail() { echo "install_packages.sh: $*" >&2; exit 1; }
+command -v apt-get >/dev/null || fail "this machine has no apt-get (the script is for Debian 12). Barn needs: ${packages[*]}"
+
 missing=()
 for package in "${packages[@]}"; do
   [[ "$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null)" == "install ok installed" ]] || missing+=("$package")
@@ -21,9 +24,16 @@ done
 
 as_root=()
 if [[ $EUID -ne 0 ]]; then
-  command -v sudo >/dev/null || { echo "install_packages.sh: needs root or sudo to install: ${missing[*]}" >&2; exit 1; }
+  command -v sudo >/dev/null || fail "packages are missing, and you are neither root nor is sudo here. Let root run this, then try again:
+  apt-get update && apt-get install --no-install-recommends ${missing[*]}"
   as_root=(sudo)
 fi
-echo "installing: ${missing[*]}"
-"${as_root[@]}" apt-get update -qq
-DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+
+echo "Installing ${#missing[@]} Debian packages and what they need (a few minutes): ${missing[*]}"
+log="$(mktemp)"  # What apt says is shown only when it fails.
+trap 'rm -f "$log"' EXIT
+{
+  # A machine that has just started may be upgrading itself: wait for that to end.
+  apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -qq -o DPkg::Lock::Timeout=300)
+  "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}"
+} >"$log" 2>&1 || { cat "$log" >&2; fail "apt-get could not install them; its words are above"; }

