@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -25,10 +26,17 @@ def free_port():
         return s.getsockname()[1]
 
 
+def check_sanitizers(output):
+    """Fails on a sanitizer's report: a worker process may make one while the command itself ends well."""
+    if re.search(r"Sanitizer|runtime error: ", output):
+        raise AssertionError(output)
+
+
 def run_barn(*arguments, env=None, timeout=300, check=True):
     """Runs one command to its end and returns its stdout."""
     result = subprocess.run([BARN, *map(str, arguments)], capture_output=True, text=True, timeout=timeout * TIME_SCALE,
                             env={**os.environ, **(env or {})})
+    check_sanitizers(result.stderr)
     if check and result.returncode != 0:
         raise AssertionError(f"barn {' '.join(map(str, arguments))} exited {result.returncode}: {result.stderr}")
     return result.stdout if check else result
@@ -106,8 +114,10 @@ class Server:
                 self.process.kill()
                 self.process.wait()
                 raise AssertionError(f"barn did not end within {20 * TIME_SCALE} s of SIGINT: {self.output()}")
+        output = self.output()
         self.home.cleanup()
         self.log.close()
+        check_sanitizers(output)
 
     def __enter__(self):
         return self
