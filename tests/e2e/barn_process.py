@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ BARN = os.environ["BARN_BINARY"]
 GEMMA = os.environ.get("BARN_TEST_GEMMA", "")
 SHARED = pathlib.Path(os.environ["BARN_TEST_SHARED"])
 MODELS = pathlib.Path(os.environ["BARN_TEST_MODELS"])
+# More than 1 under a sanitizer: bounds on time are multiplied by it.
+TIME_SCALE = int(os.environ.get("BARN_TEST_TIME_SCALE", "1"))
 READY_SECONDS = 120
 
 
@@ -23,10 +26,17 @@ def free_port():
         return s.getsockname()[1]
 
 
+def check_sanitizers(output):
+    """Fails on a sanitizer's report: a worker process may make one while the command itself ends well."""
+    if re.search(r"Sanitizer|runtime error: ", output):
+        raise AssertionError(output)
+
+
 def run_barn(*arguments, env=None, timeout=300, check=True):
     """Runs one command to its end and returns its stdout."""
-    result = subprocess.run([BARN, *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
+    result = subprocess.run([BARN, *map(str, arguments)], capture_output=True, text=True, timeout=timeout * TIME_SCALE,
                             env={**os.environ, **(env or {})})
+    check_sanitizers(result.stderr)
     if check and result.returncode != 0:
         raise AssertionError(f"barn {' '.join(map(str, arguments))} exited {result.returncode}: {result.stderr}")
     return result.stdout if check else result
@@ -53,7 +63,7 @@ class Server:
         return pathlib.Path(self.log.name).read_text()
 
     def wait_ready(self, seconds=READY_SECONDS):
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * TIME_SCALE
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"barn ended with {self.process.returncode}: {self.output()}")
@@ -61,7 +71,7 @@ class Server:
                 if self.get("/ready")[0] == 200:
                     return
             time.sleep(0.05)
-        raise AssertionError(f"not ready after {seconds} s: {self.output()}")
+        raise AssertionError(f"not ready after {seconds * TIME_SCALE} s: {self.output()}")
 
     def get(self, path, timeout=30):
         return self.request("GET", path, timeout=timeout)
@@ -70,7 +80,7 @@ class Server:
         return self.request("POST", path, body, timeout)
 
     def request(self, method, path, body=None, timeout=120):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout * TIME_SCALE)
         try:
             data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
             connection.request(method, path, data, {"Content-Type": "application/json"} if data is not None else {})
@@ -99,13 +109,15 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(20)
+                self.process.wait(20 * TIME_SCALE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-                raise AssertionError(f"barn did not end within 20 s of SIGINT: {self.output()}")
+                raise AssertionError(f"barn did not end within {20 * TIME_SCALE} s of SIGINT: {self.output()}")
+        output = self.output()
         self.home.cleanup()
         self.log.close()
+        check_sanitizers(output)
 
     def __enter__(self):
         return self

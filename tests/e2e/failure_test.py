@@ -11,7 +11,7 @@ import threading
 import time
 import unittest
 
-from barn_process import BARN, MODELS, SHARED, Server, free_port, run_barn
+from barn_process import BARN, MODELS, SHARED, TIME_SCALE, Server, free_port, run_barn
 
 
 class WorkerLoss(unittest.TestCase):
@@ -30,12 +30,12 @@ class WorkerLoss(unittest.TestCase):
             lost = time.monotonic()
             victim = server.workers()[-1]
             os.kill(victim, sign)
-            client.join(15)
+            client.join(15 * TIME_SCALE)
             self.assertFalse(client.is_alive(), "the request hangs")
             status, body = outcome["answer"]
             self.assertGreaterEqual(status, 500, body)
             self.assertIn("worker", body["error"]["message"])
-            self.assertLess(outcome["at"] - lost, 5)
+            self.assertLess(outcome["at"] - lost, 5 * TIME_SCALE)
             self.assertEqual(server.get("/health")[0], 200)
             if sign == signal.SIGSTOP:
                 self.assertEqual(server.get("/ready")[0], 503)
@@ -90,7 +90,7 @@ class Clients(unittest.TestCase):
                     time.sleep(0.3)
                 connection.sock.close()
                 connection.close()
-                deadline = time.monotonic() + 5
+                deadline = time.monotonic() + 5 * TIME_SCALE
                 while server.metrics()["barn_requests_running"] > 0 and time.monotonic() < deadline:
                     time.sleep(0.02)
                 after = server.metrics()

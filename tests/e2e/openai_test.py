@@ -5,7 +5,7 @@ import subprocess
 import sys
 import unittest
 
-from barn_process import GEMMA, Server
+from barn_process import GEMMA, TIME_SCALE, Server
 
 SCRIPTS = pathlib.Path(os.environ["BARN_SOURCE_DIR"]) / "tests/coordinator/http"
 
@@ -15,7 +15,7 @@ class OpenAi(unittest.TestCase):
         with Server(*model, "--workers", 2) as server:
             for script in ("openai_client_test.py", "openai_schema_test.py"):
                 result = subprocess.run([sys.executable, SCRIPTS / script, "--base-url", f"http://127.0.0.1:{server.port}"],
-                                        capture_output=True, text=True, timeout=200)
+                                        capture_output=True, text=True, timeout=200 * TIME_SCALE)
                 self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
     def test_embedded_model(self):

@@ -1,10 +1,17 @@
-// Only in ThreadSanitizer builds. Debian's Abseil is compiled without it, so the tool cannot see what absl::Mutex
-// orders and would report every guarded member as a race. These definitions stand before the library's own, pass each
-// call on, and tell the tool what it means; gRPC's mutexes are covered the same way.
+// Only in ThreadSanitizer builds. Debian's Abseil is compiled without it, so the tool cannot see what absl::Mutex and
+// absl::Notification order and would report every guarded member as a race. These definitions stand before the
+// library's own, pass each call on, and tell the tool what it means; gRPC's mutexes are covered the same way.
 #include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+
+// Of ThreadSanitizer's run-time library; no header of it declares them.
+extern "C" void AnnotateIgnoreReadsBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreReadsEnd(const char* file, int line);
+extern "C" void AnnotateIgnoreWritesBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreWritesEnd(const char* file, int line);
 
 namespace {
 
@@ -13,10 +20,27 @@ Function* Real(Function*, const char* symbol) {
   return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, symbol));
 }
 
+// A thread evaluates a Condition, also those of others, inside the library's function: under the lock, but outside the
+// time between acquire and release as they are told here.
+struct InLibrary {
+  InLibrary() {
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  }
+  ~InLibrary() {
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+  }
+};
+
+// Its flag lies behind its mutex; HasBeenNotified is inline and reads it where the tool sees that.
+void* Flag(absl::Notification* notification) { return reinterpret_cast<absl::Mutex*>(notification) + 1; }
+
 }  // namespace
 
 #define BARN_CLASS "_ZN4absl7debian35Mutex"
 #define BARN_CONDVAR "_ZN4absl7debian37CondVar"
+#define BARN_NOTIFICATION "4absl7debian312Notification"
 
 // result name(mutex, ...): `before` and `after` run around the library's function.
 #define BARN_INTERPOSE(result, name, symbol, parameters, arguments, before, after) \
@@ -24,6 +48,7 @@ Function* Real(Function*, const char* symbol) {
   extern "C" result name parameters {                                              \
     static auto* const real = Real(&name, symbol);                                 \
     before;                                                                        \
+    const InLibrary in_library;                                                    \
     after(real arguments);                                                         \
   }
 
@@ -41,11 +66,21 @@ Function* Real(Function*, const char* symbol) {
   }                                \
   return value
 #define BARN_CALL(call) call
+#define BARN_ACQUIRE_FLAG(call) \
+  call;                         \
+  __tsan_acquire(Flag(notification))
+#define BARN_ACQUIRE_FLAG_IF_TRUE(call) \
+  const bool value = call;              \
+  if (value) {                          \
+    __tsan_acquire(Flag(notification)); \
+  }                                     \
+  return value
 
 using absl::Condition;
 using absl::CondVar;
 using absl::Duration;
 using absl::Mutex;
+using absl::Notification;
 using absl::Time;
 
 BARN_INTERPOSE(void, BarnLock, BARN_CLASS "4LockEv", (Mutex * mutex), (mutex), , BARN_ACQUIRE)
@@ -78,3 +113,13 @@ BARN_INTERPOSE(bool, BarnWaitWithTimeout, BARN_CONDVAR "15WaitWithTimeoutEPNS0_5
 BARN_INTERPOSE(bool, BarnWaitWithDeadline, BARN_CONDVAR "16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE",
                (CondVar * variable, Mutex* mutex, Time deadline), (variable, mutex, deadline), __tsan_release(mutex),
                BARN_ACQUIRE_AND_RETURN)
+BARN_INTERPOSE(void, BarnNotify, "_ZN" BARN_NOTIFICATION "6NotifyEv", (Notification * notification), (notification),
+               __tsan_release(Flag(notification)), BARN_CALL)
+BARN_INTERPOSE(void, BarnWaitForNotification, "_ZNK" BARN_NOTIFICATION "19WaitForNotificationEv",
+               (Notification * notification), (notification), , BARN_ACQUIRE_FLAG)
+BARN_INTERPOSE(bool, BarnWaitForNotificationWithTimeout,
+               "_ZNK" BARN_NOTIFICATION "30WaitForNotificationWithTimeoutENS0_8DurationE",
+               (Notification * notification, Duration timeout), (notification, timeout), , BARN_ACQUIRE_FLAG_IF_TRUE)
+BARN_INTERPOSE(bool, BarnWaitForNotificationWithDeadline,
+               "_ZNK" BARN_NOTIFICATION "31WaitForNotificationWithDeadlineENS0_4TimeE",
+               (Notification * notification, Time deadline), (notification, deadline), , BARN_ACQUIRE_FLAG_IF_TRUE)
