@@ -53,6 +53,7 @@ class Matrix {
 enum class MatrixUse {
   kProducts,  // Every product reads all of it.
   kExperts,   // A product reads some of its matrices: those that no token uses shall cost no memory.
+  kBorrowed,  // As kExperts, of a model larger than memory: no copies, so that the system can drop what lies unused.
   kRows,      // EmbedRows only.
 };
 

@@ -292,10 +292,10 @@ TEST(MatMul, UploadTellsWhichBytesItHasCopied) {
     const std::vector<std::byte> bytes = RandomWeights(DType::kQ4_K, 40, 256, 3);
     std::span<const std::byte> copied;
     const auto note = [&](std::span<const std::byte> part) { copied = part; };
-    for (const MatrixUse use : {MatrixUse::kProducts, MatrixUse::kRows}) {
+    for (const MatrixUse use : {MatrixUse::kProducts, MatrixUse::kRows, MatrixUse::kBorrowed}) {
       copied = {};
       ASSERT_TRUE(device.Upload(DType::kQ4_K, {.rows = 40, .cols = 256}, bytes, use, note).ok());
-      const size_t rows = isa == Isa::kScalar || use == MatrixUse::kRows ? 0 : isa == Isa::kAvx2 ? 40 : 32;
+      const size_t rows = isa == Isa::kScalar || use != MatrixUse::kProducts ? 0 : isa == Isa::kAvx2 ? 40 : 32;
       EXPECT_EQ(copied.size(), rows * 144) << IsaName(isa);
       if (rows > 0) {
         EXPECT_EQ(copied.data(), bytes.data());

@@ -143,7 +143,7 @@ TEST(RoutedFfn, MeetsThePlainComputation) {
 
 TEST(RoutedFfn, SameBitsAloneFusedAndOnAnyThreads) {
   for (const ActivationMode mode : {ActivationMode::kF32, ActivationMode::kInt8}) {
-    for (const Isa isa : {Isa::kScalar, Isa::kAvx2}) {
+    for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
       if (!IsaSupported(isa)) continue;
       const Layer layer(DType::kQ4_K, DType::kQ5_K);
       CpuDevice one({.threads = 1}, mode, isa), three({.threads = 3, .pin = false}, mode, isa);
@@ -157,6 +157,41 @@ TEST(RoutedFfn, SameBitsAloneFusedAndOnAnyThreads) {
         }
       }
     }
+  }
+}
+
+// On first use an expert is repacked, once, and the device says which bytes it no longer needs; others stay untouched.
+TEST(RoutedFfn, ExpertsAreRepackedWhenTheyAreFirstUsed) {
+  const int64_t experts = 5, width = 256, hidden = 256;
+  const std::vector<std::byte> bytes = RandomWeights(DType::kQ4_K, experts * hidden, width, 1);
+  const MatrixShape shape = {.count = experts, .rows = hidden, .cols = width};
+  const std::vector<float> x = RandomActivations(2 * width, 2);
+  std::vector<float> out(2 * width), borrowed_out(2 * width);
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
+    if (!IsaSupported(isa)) continue;
+    CpuDevice device({.threads = 2, .pin = false}, ActivationMode::kInt8, isa);
+    std::vector<int64_t> copied;  // Experts, by where their bytes begin.
+    const auto note = [&](std::span<const std::byte> part) {
+      EXPECT_EQ(part.size(), bytes.size() / experts);
+      copied.push_back((part.data() - bytes.data()) / static_cast<ptrdiff_t>(part.size()));
+    };
+    const auto run = [&](MatrixUse use, std::vector<float>& result) {
+      const auto gate = device.Upload(DType::kQ4_K, shape, bytes, use, nullptr).value();
+      const auto up = device.Upload(DType::kQ4_K, shape, bytes, use, note).value();
+      const auto down = device.Upload(DType::kQ4_K, shape, bytes, use, nullptr).value();
+      for (const auto& chosen : {std::vector<int32_t>{1, 3, 3, 1}, std::vector<int32_t>{3, 4, 1, -1}}) {
+        const std::vector<float> weights(chosen.size(), 0.5f);
+        device.RoutedFfn({.gate = gate.get(), .up = up.get(), .down = down.get()},
+                         {.k = 2, .experts = chosen, .weights = weights},
+                         {const_cast<float*>(x.data()), 2, width, width}, {result.data(), 2, width, width});
+      }
+    };
+    run(MatrixUse::kExperts, out);
+    EXPECT_EQ(copied, (std::vector<int64_t>{1, 3, 4})) << device.Describe();
+    copied.clear();
+    run(MatrixUse::kBorrowed, borrowed_out);
+    EXPECT_TRUE(copied.empty());
+    EXPECT_EQ(out, borrowed_out);
   }
 }
 

@@ -16,7 +16,7 @@ RoutedFeedForward::RoutedFeedForward(TensorLoader& loader, const RoutedSpec& spe
   selection_bias_ = loader.HostVector(name("exp_probs_b.bias"), experts, spec.selection_bias);
 
   const auto expert_matrix = [&](std::string_view tensor, int64_t rows, int64_t cols) {
-    return loader.Matrix(name(tensor), {experts, rows, cols}, Presence::kRequired, MatrixUse::kExperts);
+    return loader.ExpertMatrix(name(tensor), {experts, rows, cols});
   };
   if (loader.Has(name("ffn_gate_up_exps.weight"))) {
     matrices_.gate_up = expert_matrix("ffn_gate_up_exps.weight", 2 * spec.width, width);

@@ -92,7 +92,8 @@ LoadedSlice::LoadedSlice(const SliceOptions& options, ModelSpec spec, KvCache ca
       cache_(std::move(cache)) {}
 
 absl::Status LoadedSlice::Load(const SliceOptions& options) {
-  TensorLoader loader(*options.model, *options.weights, device_, loaded_);
+  TensorLoader loader(*options.model, *options.weights, device_, loaded_,
+                      options.borrow_experts ? MatrixUse::kBorrowed : MatrixUse::kExperts);
   BARN_RETURN_IF_ERROR(LoadEnds(loader));
   BARN_RETURN_IF_ERROR(LoadLayers(loader, options));
   return AllocateScratch();

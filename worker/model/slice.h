@@ -44,6 +44,7 @@ struct SliceOptions {
   int64_t kv_block_tokens = 32;
   KvType kv_type = KvType::kF16;
   int64_t step_tokens_max = 512;  // Rows of the largest step.
+  bool borrow_experts = false;    // See MatrixUse::kBorrowed.
   int64_t context_tokens = 0;     // Longest sequence; chooses the factors of long-context rope. 0: the model's own.
 };
 

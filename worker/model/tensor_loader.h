@@ -27,13 +27,18 @@ struct LoadedWeights {
 // used.
 class TensorLoader {
  public:
-  // All must outlive the loader.
-  TensorLoader(const GgufModel& model, WeightSource& source, Device& device, LoadedWeights& loaded)
-      : model_(model), source_(source), device_(device), loaded_(loaded) {}
+  // All must outlive the loader. expert_use: kExperts or kBorrowed, for ExpertMatrix.
+  TensorLoader(const GgufModel& model, WeightSource& source, Device& device, LoadedWeights& loaded,
+               MatrixUse expert_use)
+      : model_(model), source_(source), device_(device), loaded_(loaded), expert_use_(expert_use) {}
 
   // Null where an optional tensor is missing, and for kAbsent.
   const ::barn::Matrix* Matrix(std::string_view name, MatrixShape shape, Presence presence = Presence::kRequired,
                                MatrixUse use = MatrixUse::kProducts);
+  // As Matrix, for RoutedFfn.
+  const ::barn::Matrix* ExpertMatrix(std::string_view name, MatrixShape shape) {
+    return Matrix(name, shape, Presence::kRequired, expert_use_);
+  }
   // As Matrix, for MatMulExact: F32, F16 or BF16.
   const ::barn::Matrix* ExactMatrix(std::string_view name, MatrixShape shape);
   // F32 only.
@@ -67,6 +72,7 @@ class TensorLoader {
   WeightSource& source_;
   Device& device_;
   LoadedWeights& loaded_;
+  const MatrixUse expert_use_;
   std::set<std::string, std::less<>> used_;
   absl::Status status_;
 };

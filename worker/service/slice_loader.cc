@@ -7,6 +7,7 @@
 #include "proto/base/status.h"
 #include "sharding/catalogue.h"
 #include "sharding/plan.h"
+#include "worker/service/machine.h"
 
 namespace barn {
 namespace {
@@ -92,17 +93,23 @@ double KvBytes(const proto::LoadRequest& request, const ModelConfig& config) {
          (request.kv_type() == "f32" ? 4 : 2);
 }
 
-absl::Status CheckMemory(const proto::LoadRequest& request, const ModelConfig& config,
-                         std::span<const CatalogueEntry* const> entries, int64_t memory_bytes) {
-  int64_t weights_bytes = 0;
+// Weights and KV cache.
+double NeededBytes(const proto::LoadRequest& request, const ModelConfig& config,
+                   std::span<const CatalogueEntry* const> entries) {
+  double bytes = KvBytes(request, config);
   for (const CatalogueEntry* entry : entries) {
-    weights_bytes += entry->tensor.size_bytes;
+    bytes += static_cast<double>(entry->tensor.size_bytes);
   }
-  const double kv_bytes = KvBytes(request, config);
-  if (static_cast<double>(weights_bytes) + kv_bytes > static_cast<double>(memory_bytes)) {
+  return bytes;
+}
+
+absl::Status CheckMemory(const proto::LoadRequest& request, const ModelConfig& config, double needed_bytes,
+                         int64_t memory_bytes) {
+  if (needed_bytes > static_cast<double>(memory_bytes)) {
+    const double kv_bytes = KvBytes(request, config);
     return absl::ResourceExhaustedError(
-        absl::StrFormat("layers %d to %d need %d bytes of weights and %.0f of KV cache, this worker offers %d",
-                        request.first_layer(), request.last_layer(), weights_bytes, kv_bytes, memory_bytes));
+        absl::StrFormat("layers %d to %d need %.0f bytes of weights and %.0f of KV cache, this worker offers %d",
+                        request.first_layer(), request.last_layer(), needed_bytes - kv_bytes, kv_bytes, memory_bytes));
   }
   return absl::OkStatus();
 }
@@ -154,7 +161,8 @@ absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& 
   BARN_RETURN_IF_ERROR(CheckLayers(request, config));
   BARN_ASSIGN_OR_RETURN(const Catalogue catalogue, BuildCatalogue(*model));
   const std::vector<const CatalogueEntry*> entries = EntriesOf(request, catalogue);
-  BARN_RETURN_IF_ERROR(CheckMemory(request, config, entries, options_.memory_bytes));
+  const double needed_bytes = NeededBytes(request, config, entries);
+  BARN_RETURN_IF_ERROR(CheckMemory(request, config, needed_bytes, options_.memory_bytes));
 
   Loaded loaded;
   loaded.expert_bytes_per_token = ExpertBytesPerToken(entries, config);
@@ -178,6 +186,7 @@ absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& 
                                          .kv_block_tokens = request.kv_block_tokens(),
                                          .kv_type = request.kv_type() == "f32" ? KvType::kF32 : KvType::kF16,
                                          .step_tokens_max = request.step_tokens_max(),
+                                         .borrow_experts = needed_bytes > static_cast<double>(AvailableMemoryBytes()),
                                          .context_tokens = request.context_tokens()}));
     kept_.slice_key = SliceKey(request);
   }
