@@ -38,7 +38,7 @@ struct ClusterOptions {
   int64_t waiting_max = 256;  // Requests in the queue; more are refused.
   absl::Duration heartbeat = absl::Milliseconds(500);
   absl::Duration lease = absl::Seconds(3);
-  absl::Duration step_deadline = absl::Seconds(60);
+  absl::Duration step_deadline = absl::Minutes(10);
 };
 
 // The engine of a cluster: the gRPC server that workers join, and one thread that runs the core. Thread-safe.

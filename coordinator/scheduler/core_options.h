@@ -30,7 +30,7 @@ struct CoreOptions {
   int64_t running_max = 256;        // Requests that hold KV blocks.
   absl::Duration heartbeat = absl::Milliseconds(500);
   absl::Duration lease = absl::Seconds(3);
-  absl::Duration step_deadline = absl::Seconds(60);    // For the oldest step in flight.
+  absl::Duration step_deadline = absl::Minutes(10);    // For the oldest step in flight: slow processors, large models.
   absl::Duration load_stall_max = absl::Minutes(5);    // Without a sign of progress while loading.
   absl::Duration load_retry_after = absl::Seconds(5);  // After a load that failed for a passing reason.
 };

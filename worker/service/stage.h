@@ -24,7 +24,7 @@ struct StageOptions {
   Device* device = nullptr;                      // The slice's. Outlives the stage, as does the receiver.
   HopReceiver* receiver = nullptr;               // Null on the first stage.
   std::unique_ptr<HopSender> sender;             // Null on the last stage.
-  absl::Duration frame_wait = absl::Minutes(2);  // How long the stage before may take.
+  absl::Duration frame_wait = absl::Minutes(10);  // How long the stage before may take.
 };
 
 // One position in the pipeline of one epoch: runs its slice, step by step. One thread at a time.

@@ -35,7 +35,7 @@ struct WorkerOptions {
   // What others dial. Empty: listen_host or, when that is 0.0.0.0 or [::], the address from which the coordinator is
   // reached.
   std::string advertise_host;
-  absl::Duration frame_wait = absl::Minutes(2);  // How long a step waits for the stage before.
+  absl::Duration frame_wait = absl::Minutes(10);  // How long a step waits for the stage before.
   absl::Duration reconnect_backoff_max = absl::Seconds(5);
 };
 
