@@ -21,9 +21,9 @@ struct StageOptions {
   StepLimits limits;
   BlockTables::Bounds kv;
   std::shared_ptr<Slice> slice;
-  Device* device = nullptr;                      // The slice's. Outlives the stage, as does the receiver.
-  HopReceiver* receiver = nullptr;               // Null on the first stage.
-  std::unique_ptr<HopSender> sender;             // Null on the last stage.
+  Device* device = nullptr;                       // The slice's. Outlives the stage, as does the receiver.
+  HopReceiver* receiver = nullptr;                // Null on the first stage.
+  std::unique_ptr<HopSender> sender;              // Null on the last stage.
   absl::Duration frame_wait = absl::Minutes(10);  // How long the stage before may take.
 };
 
