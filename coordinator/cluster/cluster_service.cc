@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_format.h"
 #include "coordinator/cluster/grpc_status.h"
+#include "proto/base/trust.h"
 
 namespace barn {
 namespace {
@@ -18,14 +19,6 @@ class RefusedStream : public grpc::ServerBidiReactor<proto::WorkerMessage, proto
 };
 
 }  // namespace
-
-bool EqualInConstantTime(std::string_view a, std::string_view b) {
-  unsigned char difference = a.size() == b.size() ? 0 : 1;
-  for (size_t i = 0; i < a.size(); ++i) {
-    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(i < b.size() ? b[i] : 0);
-  }
-  return difference == 0;
-}
 
 absl::Status ClusterService::CheckToken(const grpc::CallbackServerContext& context) const {
   if (options_.token.empty()) return absl::OkStatus();

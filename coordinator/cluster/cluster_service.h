@@ -19,9 +19,6 @@
 
 namespace barn {
 
-// Compares in a time that depends on the lengths alone.
-bool EqualInConstantTime(std::string_view a, std::string_view b);
-
 // The wire to the workers. Handlers check the token and pass on; they know nothing of plans. Thread-safe.
 class ClusterService : public proto::Cluster::CallbackService {
  public:

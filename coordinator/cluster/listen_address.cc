@@ -4,15 +4,10 @@
 #include <string>
 
 #include "absl/strings/str_format.h"
+#include "proto/base/trust.h"
 
 namespace barn {
 namespace {
-
-bool IsLoopback(std::string_view host) {
-  // 127.example.com is a name, which may mean any machine: digits and points only.
-  const bool v4 = host.substr(0, 4) == "127." && host.find_first_not_of("0123456789.") == std::string_view::npos;
-  return v4 || host == "localhost" || host == "[::1]";
-}
 
 bool IsPort(std::string_view text) {
   int port = -1;
@@ -29,7 +24,7 @@ absl::Status CheckListenAddress(std::string_view address, bool has_token) {
     return absl::InvalidArgumentError(
         absl::StrFormat("the cluster address '%s' is not HOST:PORT", std::string(address)));
   }
-  if (has_token || IsLoopback(address.substr(0, colon))) return absl::OkStatus();
+  if (has_token || IsLoopbackHost(address.substr(0, colon))) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrFormat(
       "the cluster address %s can be reached from other machines: that needs a token", std::string(address)));
 }

@@ -10,6 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
+#include "proto/base/trust.h"
 
 namespace barn {
 namespace {
@@ -276,8 +277,7 @@ bool IsLoopbackUrl(const std::string& url) {
   bool loopback = false;
   if (curl_url_set(parsed, CURLUPART_URL, url.c_str(), 0) == CURLUE_OK &&
       curl_url_get(parsed, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
-    const std::string_view name(host);
-    loopback = name == "localhost" || name == "[::1]" || name.starts_with("127.");
+    loopback = IsLoopbackHost(host);
     curl_free(host);
   }
   curl_url_cleanup(parsed);

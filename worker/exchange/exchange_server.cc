@@ -8,6 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "proto/base/trust.h"
 #include "proto/exchange.grpc.pb.h"
 #include "worker/exchange/link.h"
 
@@ -115,7 +116,7 @@ class GrpcExchangeServer : public ExchangeServer, private proto::Exchange::Callb
     const std::string given = found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
     absl::MutexLock lock(&mutex_);
     // An empty token means that no epoch began: nobody may push.
-    if (token_.empty() || !SameToken(given, token_)) {
+    if (token_.empty() || !EqualInConstantTime(given, token_)) {
       return new RefusedReactor(grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "wrong exchange token"));
     }
     return new PushReactor(queue_, reply);

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "absl/strings/str_format.h"
+#include "proto/base/trust.h"
 
 namespace barn {
 namespace {
@@ -27,12 +28,7 @@ std::string HostOf(const std::string& address) {
 
 }  // namespace
 
-bool IsLoopbackAddress(const std::string& address) {
-  const std::string host = HostOf(address);
-  // 127.evil.example is a name, not an address: digits and points only.
-  const bool v4 = host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string::npos;
-  return host == "localhost" || host == "::1" || v4;
-}
+bool IsLoopbackAddress(const std::string& address) { return IsLoopbackHost(HostOf(address)); }
 
 absl::Status CheckLink(const std::string& verb, const std::string& address, const std::string& token) {
   const bool visible = std::all_of(token.begin(), token.end(), [](char c) { return c > ' ' && c < 0x7f; });
@@ -46,14 +42,6 @@ absl::Status CheckLink(const std::string& verb, const std::string& address, cons
         verb, address));
   }
   return absl::OkStatus();
-}
-
-bool SameToken(const std::string& a, const std::string& b) {
-  unsigned difference = a.size() != b.size();
-  for (size_t i = 0; i < a.size(); ++i) {
-    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(i < b.size() ? b[i] : 0);
-  }
-  return difference == 0;
 }
 
 std::shared_ptr<grpc::Channel> DialLink(const std::string& address, int keepalive_ms) {

@@ -19,14 +19,8 @@ bool IsLoopbackAddress(const std::string& address);
 // address leaves this machine and the token is empty. `verb`: "listen on" or "dial", for the message.
 absl::Status CheckLink(const std::string& verb, const std::string& address, const std::string& token);
 
-// Compares without telling by its time where the two differ.
-bool SameToken(const std::string& a, const std::string& b);
-
 // How often an idle connection is probed. A probe, or any data, that is not acknowledged within 10 s ends it.
 inline constexpr int kExchangeKeepaliveMs = 20000;
-// A server that does not say otherwise closes connections that probe more often than every 5 minutes. Heartbeats are
-// what notices a dead coordinator earlier.
-inline constexpr int kJoinKeepaliveMs = 360000;
 
 // Plain credentials, no HTTP proxy for loopback. Connects by itself, again and again.
 std::shared_ptr<grpc::Channel> DialLink(const std::string& address, int keepalive_ms);

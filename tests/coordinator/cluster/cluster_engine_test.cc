@@ -284,13 +284,5 @@ TEST_F(ClusterEngineTest, StatusIsJsonBehindTheToken) {
   EXPECT_EQ(json["reason"], "waiting for 1 of 1 workers");
 }
 
-TEST(EqualInConstantTime, ComparesWholeStrings) {
-  EXPECT_TRUE(EqualInConstantTime("secret", "secret"));
-  EXPECT_FALSE(EqualInConstantTime("secret", "secreT"));
-  EXPECT_FALSE(EqualInConstantTime("secret", "secrets"));
-  EXPECT_FALSE(EqualInConstantTime("secrets", "secret"));
-  EXPECT_FALSE(EqualInConstantTime("", "secret"));
-}
-
 }  // namespace
 }  // namespace barn

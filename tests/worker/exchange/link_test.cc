@@ -28,15 +28,6 @@ TEST(Link, TokensThatMetadataCannotCarryAreRefused) {
   EXPECT_TRUE(absl::IsInvalidArgument(CheckLink("dial", "127.0.0.1:1", "\xc3\xa4")));
 }
 
-TEST(Link, TokensAreComparedWhole) {
-  EXPECT_TRUE(SameToken("", ""));
-  EXPECT_TRUE(SameToken("abc", "abc"));
-  EXPECT_FALSE(SameToken("abc", "abd"));
-  EXPECT_FALSE(SameToken("abc", "ab"));
-  EXPECT_FALSE(SameToken("ab", "abc"));
-  EXPECT_FALSE(SameToken("abc", ""));
-}
-
 TEST(Link, FindsItsOwnAddressTowardsLoopback) { EXPECT_EQ(LocalHostTowards("127.0.0.1:7070"), "127.0.0.1"); }
 
 }  // namespace
