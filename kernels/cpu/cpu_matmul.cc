@@ -63,8 +63,9 @@ void CpuDevice::MatMul(std::span<const Projection> projections, Tensor x) {
 
 // Of the quantized rows, for products of kTokenBlock of them at a time.
 void CpuDevice::MakeTiles(int64_t rows) {
-  if (rows == 1) return;
-  constexpr int64_t kTokens = 16;  // Of one piece of work; kTokenBlock and this are multiples of any tile.
+  if (rows == 1 || kernels_.make_tiles == nullptr) return;
+  constexpr int64_t kTokens = 16;  // Of one piece of work.
+  static_assert(kTokens % kTileTokens == 0 && kTokenBlock % kTileTokens == 0);
   quantized_.ResizeTiles(rows);
   pool_.ParallelFor(CeilDiv(rows, kTokens), [&](int64_t begin, int64_t end, int) {
     const int64_t first = begin * kTokens;
@@ -103,7 +104,7 @@ void CpuDevice::BatchedMatMul(const Matrix& matrix, Tensor x, Tensor out) {
         for (int64_t h = 0; h < heads; ++h) quantized_.Quantize(kernels_, h * x.rows + t, x.row(t) + h * cols);
       }
     });
-    if (x.rows > 1) {
+    if (x.rows > 1 && kernels_.make_tiles != nullptr) {
       quantized_.ResizeTiles(heads * x.rows);
       pool_.ParallelFor(heads, [&](int64_t begin, int64_t end, int) {
         for (int64_t h = begin; h < end; ++h) {

@@ -35,7 +35,6 @@ struct Avx512Isa : Avx2PanelIsa {
   }
 
   static constexpr size_t kPanelRows = 16;
-  static constexpr size_t kPanelTokens = 4;
   static constexpr size_t kPanelsTogether = 2;  // Each broadcast of activations meets two panels of weights.
   using PanelFloats = __m512;
   using PanelInts = __m512i;

@@ -9,10 +9,11 @@
 
 namespace barn {
 
-// The tokens of a product side by side, so that one pointer walks through all. They are cut into tiles of
-// KernelTable::tile_tokens as long as that many are left, then of half as many, and so on; the tile that begins with
-// token i lies where row i lies in row format. A tile of n tokens is [blocks, 8, n, 4] codes, [blocks, n] scales and
-// sums, and [blocks, n, 2] sums16.
+// The tokens of a product side by side, so that one pointer walks through all. They are cut into tiles of kTileTokens
+// as long as that many are left, then of half as many, and so on; the tile that begins with token i lies where row i
+// lies in row format. A tile of n tokens is [blocks, 8, n, 4] codes, [blocks, n] scales and sums, and [blocks, n, 2]
+// sums16.
+constexpr size_t kTileTokens = 4;
 struct QuantizedTiles {
   const int8_t* codes = nullptr;
   const float* scales = nullptr;
@@ -98,7 +99,7 @@ struct KernelTable {
   void (*int8_product[kTypeIds])(const Int8Args&) = {};
   PackedFormat packed[kTypeIds] = {};  // Empty where int8_product is null, and all of it when panel_rows is 0.
   size_t panel_rows = 0;
-  size_t tile_tokens = 0;  // 0: no tiles.
+  // Null where panel_rows is 0: nothing reads tiles then.
   void (*make_tiles)(const QuantizedView& x, const int32_t* index, size_t tokens, int8_t* codes, float* scales,
                      float* sums, int16_t* sums16) = nullptr;
   void (*f32_row)(const FloatRowArgs&) = nullptr;

@@ -16,8 +16,7 @@ KernelTable TableOf() {
                                         PackedProduct<Isa, Formats>}),
      ...);
     table.panel_rows = Isa::kPanelRows;
-    table.tile_tokens = Isa::kPanelTokens;
-    table.make_tiles = MakeTiles<Isa>;
+    table.make_tiles = MakeTiles;
   }
   table.f32_row = FloatRow<Isa, F32Row<Isa>>;
   table.f16_row = FloatRow<Isa, F16Row<Isa>>;

@@ -5,7 +5,7 @@
 #include "kernels/cpu/packed_layout.h"
 
 // Products of packed panels (packed_layout.h) with int8 activations. Everything happens in registers: planes become
-// codes, codes meet up to Isa::kPanelTokens tokens. The order of float operations is that of int8_driver.h.
+// codes, codes meet up to kTileTokens tokens. The order of float operations is that of int8_driver.h.
 
 namespace barn {
 namespace {
@@ -214,6 +214,7 @@ void PanelsTimesAll(const uint8_t* panel, const PackedArgs& a, size_t row) {
       }
     }
   };
+  static_assert(kTileTokens == 4);
   tiles_of.template operator()<4>();
   tiles_of.template operator()<2>();
   tiles_of.template operator()<1>();
@@ -235,9 +236,8 @@ void PackedProduct(const PackedArgs& a) {
 }
 
 // The tiles of `tokens` tokens from row format; index as in PackedArgs.
-template <class Isa>
-void MakeTiles(const QuantizedView& x, const int32_t* index, size_t tokens, int8_t* codes, float* scales, float* sums,
-               int16_t* sums16) {
+inline void MakeTiles(const QuantizedView& x, const int32_t* index, size_t tokens, int8_t* codes, float* scales,
+                      float* sums, int16_t* sums16) {
   size_t token = 0;
   const auto tiles_of = [&](size_t count) {
     for (; token + count <= tokens; token += count) {
@@ -256,7 +256,7 @@ void MakeTiles(const QuantizedView& x, const int32_t* index, size_t tokens, int8
       }
     }
   };
-  for (size_t count = Isa::kPanelTokens; count > 0; count /= 2) tiles_of(count);
+  for (size_t count = kTileTokens; count > 0; count /= 2) tiles_of(count);
 }
 
 // Rows as the file has them. Many tokens pay for packing panels on the way; those stay in the cache meanwhile.

@@ -10,7 +10,6 @@ namespace {
 
 struct Avx2PanelIsa : Avx2Isa {
   static constexpr size_t kPanelRows = 8;
-  static constexpr size_t kPanelTokens = 4;
   static constexpr size_t kPanelsTogether = 1;  // 16 registers hold no more.
   using PanelFloats = __m256;
   using PanelInts = __m256i;

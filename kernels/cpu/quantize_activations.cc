@@ -36,7 +36,6 @@ void QuantizedRows::ResizeTiles(int64_t tokens) {
 
 void QuantizedRows::MakeTiles(const KernelTable& kernels, int64_t at, int64_t tokens, const int32_t* index,
                               int64_t first_row) {
-  if (kernels.make_tiles == nullptr) return;
   const int64_t block = at * padded_blocks_;
   kernels.make_tiles(view(first_row), index, static_cast<size_t>(tokens), tile_codes_ + 32 * block,
                      tile_scales_ + block, tile_sums_ + block, tile_sums16_ + 2 * block);
@@ -49,7 +48,7 @@ QuantizedView QuantizedRows::view(int64_t first_row, int64_t tile) const {
                         .sums = sums_ + block,
                         .sums16 = sums16_ + 2 * block,
                         .padded_blocks = static_cast<size_t>(padded_blocks_)};
-  if (tile >= 0) {
+  if (tile >= 0 && tile_codes_ != nullptr) {
     const int64_t tile_block = tile * padded_blocks_;
     view.tiles = {.codes = tile_codes_ + 32 * tile_block,
                   .scales = tile_scales_ + tile_block,

@@ -20,11 +20,11 @@ class QuantizedRows {
   // Room for `tokens` tokens in tiles; drops what was there.
   void ResizeTiles(int64_t tokens);
   // Tokens `at` .. at + tokens - 1 in tiles become copies of rows index[0 ..], or of first_row onwards when index is
-  // null. A product takes the tiles of one such call, or of several whose `at` is a multiple of tile_tokens apart.
-  // Different tokens may be written by different threads.
+  // null. A product takes the tiles of one such call, or of several whose `at` is a multiple of kTileTokens apart.
+  // Different tokens may be written by different threads. Only for kernels that have make_tiles.
   void MakeTiles(const KernelTable& kernels, int64_t at, int64_t tokens, const int32_t* index, int64_t first_row);
 
-  // The rows from first_row onwards; their tiles from `tile` onwards, none if it is negative.
+  // The rows from first_row onwards; their tiles from `tile` onwards, none if it is negative or none were made.
   QuantizedView view(int64_t first_row = 0, int64_t tile = -1) const;
 
  private:

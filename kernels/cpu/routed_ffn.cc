@@ -106,11 +106,14 @@ void RoutedFfn::PackExperts(std::span<const CpuMatrix* const> matrices) {
 
 // Pair p of every group is row index[p] of `rows`, or row p when index is null.
 void RoutedFfn::MakeTiles(QuantizedRows& rows, const int32_t* index) {
+  // A generating stream has one pair in each group, which needs no tile and no barrier.
+  const bool several = std::any_of(groups_.begin(), groups_.end(), [](const Group& group) { return group.pairs > 1; });
+  if (!several || kernels_.make_tiles == nullptr) return;
   rows.ResizeTiles(static_cast<int64_t>(pair_token_.size()));
   pool_.ParallelFor(static_cast<int64_t>(groups_.size()), [&](int64_t begin, int64_t end, int) {
     for (int64_t g = begin; g < end; ++g) {
       const Group& group = groups_[g];
-      if (group.pairs == 1) continue;  // A single row needs no tile.
+      if (group.pairs == 1) continue;
       rows.MakeTiles(kernels_, group.first_pair, group.pairs, index == nullptr ? nullptr : index + group.first_pair,
                      index == nullptr ? group.first_pair : 0);
     }
@@ -157,10 +160,10 @@ void RoutedFfn::RunGateAndUp(std::span<const Half> halves, int64_t ff, const Cpu
       const bool quantized = input.quantized.codes != nullptr;
       if (input.index != nullptr) {
         rows.index = input.index + group.first_pair;
-        if (quantized) rows.quantized = input_rows_.view(0, group.first_pair);
+        if (quantized) rows.quantized = input_rows_.view(0, FirstTile(group));
       } else {
         rows.x.data = input.x.row(group.first_pair);
-        if (quantized) rows.quantized = input_rows_.view(group.first_pair, group.first_pair);
+        if (quantized) rows.quantized = input_rows_.view(group.first_pair, FirstTile(group));
       }
       const int64_t first = tile * kTileRows;  // Of the half's rows.
       const int64_t last = std::min(ff, (tile + tile_count) * kTileRows);
@@ -201,7 +204,7 @@ void RoutedFfn::RunDown(const CpuMatrix& down, const float* bias, int64_t ff, co
                  .cols = ff,
                  .stride = 2 * ff};
       input.tokens = group.pairs;
-      if (down.uses_int8()) input.quantized = hidden_rows_.view(group.first_pair, group.first_pair);
+      if (down.uses_int8()) input.quantized = hidden_rows_.view(group.first_pair, FirstTile(group));
       const int64_t first = tile * kTileRows;
       down.Multiply(kernels_, group.expert, first, std::min(rows, (tile + tile_count) * kTileRows), input,
                     results + group.first_pair * rows + first, rows,

@@ -28,6 +28,8 @@ class RoutedFfn {
     int64_t first_pair = 0;
     int64_t pairs = 0;
   };
+  // Of a group's pairs; a single row needs no tile.
+  static int64_t FirstTile(const Group& group) { return group.pairs > 1 ? group.first_pair : -1; }
   struct Half {  // The gate or the up rows; they may share one matrix.
     const CpuMatrix* matrix = nullptr;
     int64_t first_row = 0;

@@ -60,7 +60,7 @@ struct Problem {
       quantized.Resize(tokens, cols);
       for (int64_t t = 0; t < tokens; ++t) quantized.Quantize(kernels, t, x.data() + t * cols);
     }
-    if ((*matrix)->uses_int8()) {
+    if ((*matrix)->uses_int8() && kernels.make_tiles != nullptr) {
       const int64_t count = index.empty() ? tokens : static_cast<int64_t>(index.size());
       quantized.ResizeTiles(count);
       quantized.MakeTiles(kernels, 0, count, index.empty() ? nullptr : index.data(), 0);
@@ -270,8 +270,10 @@ TEST(MatMul, AnyRangeOfRowsOfAPackedMatrix) {
     QuantizedRows quantized;
     quantized.Resize(p.tokens, p.cols);
     for (int64_t t = 0; t < p.tokens; ++t) quantized.Quantize(kernels.table, t, p.x.data() + t * p.cols);
-    quantized.ResizeTiles(p.tokens);
-    quantized.MakeTiles(kernels.table, 0, p.tokens, nullptr, 0);
+    if (kernels.table.make_tiles != nullptr) {
+      quantized.ResizeTiles(p.tokens);
+      quantized.MakeTiles(kernels.table, 0, p.tokens, nullptr, 0);
+    }
     Scratch scratch;
     for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 75}, {3, 14}, {3, 16}, {15, 49}, {16, 75}}) {
       std::vector<float> out(static_cast<size_t>(p.tokens * (end - begin)));
