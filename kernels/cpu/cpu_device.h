@@ -69,7 +69,7 @@ class CpuDevice final : public Device {
   const KernelTable& kernels_;
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // One per thread.
-  QuantizedRows quantized_;
+  QuantizedInput quantized_;
   barn::RoutedFfn routed_ffn_;
   LogitRanker logit_ranker_;
   Scratch partials_;

@@ -27,18 +27,18 @@ Pieces PiecesOf(const Projection& projection, int64_t tokens) {
 }  // namespace
 
 void CpuDevice::MatMul(std::span<const Projection> projections, Tensor x) {
-  bool int8 = false;
+  SpanSet spans;
   int64_t items = 0;
   for (const Projection& projection : projections) {
     const auto& weight = static_cast<const CpuMatrix&>(*projection.weight);
     BARN_CHECK(weight.shape().count == 1 && weight.shape().cols == x.cols);
     BARN_CHECK(projection.out.rows == x.rows && projection.out.cols == weight.shape().rows);
-    int8 = int8 || weight.uses_int8();
+    weight.AddSpan(spans);
     items += PiecesOf(projection, x.rows).count();
     counters_.matmul_bytes_read += weight.expert_bytes();
   }
-  if (int8) {
-    quantized_.Resize(x.rows, x.cols);
+  if (!spans.empty()) {
+    quantized_.Resize(spans, x.rows, x.cols);
     ForRows(x, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) quantized_.Quantize(kernels_, row, x.row(row));
     });
@@ -79,7 +79,8 @@ void CpuDevice::MultiplyTiles(const Projection& projection, Tensor x, int64_t to
   const auto& weight = static_cast<const CpuMatrix&>(*projection.weight);
   const CpuMatrix::Input input = {
       .x = {.data = x.row(token), .rows = x.rows - token, .cols = x.cols, .stride = x.stride},
-      .quantized = weight.uses_int8() ? quantized_.view(token, x.rows == 1 ? -1 : token) : QuantizedView{},
+      .quantized =
+          weight.uses_int8() ? quantized_.view(weight.scale_span(), token, x.rows == 1 ? -1 : token) : QuantizedView{},
       .tokens = std::min(kTokenBlock, x.rows - token)};
   weight.Multiply(kernels_, 0, row, std::min(row + rows, weight.shape().rows), input, projection.out.row(token) + row,
                   projection.out.stride, projection.bias == nullptr ? nullptr : projection.bias + row,
@@ -98,7 +99,9 @@ void CpuDevice::BatchedMatMul(const Matrix& matrix, Tensor x, Tensor out) {
   const auto [heads, rows, cols] = weight.shape();
   BARN_CHECK(x.cols == heads * cols && out.cols == heads * rows && x.rows == out.rows);
   if (weight.uses_int8()) {  // Rows of one head lie together: head * T + token.
-    quantized_.Resize(heads * x.rows, cols);
+    SpanSet spans;
+    weight.AddSpan(spans);
+    quantized_.Resize(spans, heads * x.rows, cols);
     ForRows(x, [&, heads = heads, cols = cols](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         for (int64_t h = 0; h < heads; ++h) quantized_.Quantize(kernels_, h * x.rows + t, x.row(t) + h * cols);
@@ -121,8 +124,9 @@ void CpuDevice::BatchedMatMul(const Matrix& matrix, Tensor x, Tensor out) {
       const int64_t tile_count = std::min(tiles - item % tiles, end - item);
       const CpuMatrix::Input input = {
           .x = {.data = x.data + head * cols, .rows = x.rows, .cols = cols, .stride = x.stride},
-          .quantized =
-              weight.uses_int8() ? quantized_.view(head * x.rows, x.rows == 1 ? -1 : head * x.rows) : QuantizedView{},
+          .quantized = weight.uses_int8()
+                           ? quantized_.view(weight.scale_span(), head * x.rows, x.rows == 1 ? -1 : head * x.rows)
+                           : QuantizedView{},
           .tokens = x.rows};
       weight.Multiply(kernels_, head, row, std::min(rows, row + tile_count * kTileRows), input,
                       out.data + head * rows + row, out.stride, nullptr, scratch_[thread]);

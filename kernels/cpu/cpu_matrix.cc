@@ -30,6 +30,7 @@ absl::StatusOr<std::unique_ptr<CpuMatrix>> CpuMatrix::Create(DType dtype, Matrix
   const auto id = static_cast<size_t>(dtype);
   if (mode == ActivationMode::kInt8 && id < kTypeIds) {
     matrix->int8_product_ = kernels.int8_product[id];
+    if (kernels.chunk_scales[id]) matrix->scale_span_ = ScaleSpan::kChunk;
     matrix->packed_format_ = kernels.packed[id];
     matrix->panel_rows_ = static_cast<int64_t>(kernels.panel_rows);
   }
@@ -90,7 +91,7 @@ void CpuMatrix::Multiply(const KernelTable& kernels, int64_t index, int64_t row_
   };
   MultiplyRows(index, row_begin, panels_begin, args, scratch);
   skip(panels_begin - row_begin);
-  MultiplyPanels(index, panels_begin, panels_end, args);
+  MultiplyPanels(index, panels_begin, panels_end, args, scratch);
   skip(panels_end - panels_begin);
   MultiplyRows(index, panels_end, row_end, args, scratch);
 }
@@ -103,7 +104,8 @@ void CpuMatrix::MultiplyRows(int64_t index, int64_t row_begin, int64_t row_end, 
   int8_product_(args);
 }
 
-void CpuMatrix::MultiplyPanels(int64_t index, int64_t row_begin, int64_t row_end, const Int8Args& args) const {
+void CpuMatrix::MultiplyPanels(int64_t index, int64_t row_begin, int64_t row_end, Int8Args args,
+                               Scratch& scratch) const {
   if (row_begin == row_end) return;
   packed_format_.product({.panels = panel(index, row_begin / panel_rows_),
                           .rows = static_cast<size_t>(row_end - row_begin),
@@ -113,7 +115,8 @@ void CpuMatrix::MultiplyPanels(int64_t index, int64_t row_begin, int64_t row_end
                           .tokens = args.tokens,
                           .out = args.out,
                           .out_stride = args.out_stride,
-                          .bias = args.bias});
+                          .bias = args.bias,
+                          .scratch = scratch.Get<uint8_t>(Int8ScratchBytes(args.blocks))});
 }
 
 void CpuMatrix::MultiplyFloat(const KernelTable& kernels, int64_t index, int64_t row_begin, int64_t row_end,

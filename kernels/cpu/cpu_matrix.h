@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/memory.h"
+#include "kernels/cpu/quantize_activations.h"
 #include "kernels/device.h"
 
 namespace barn {
@@ -37,6 +38,10 @@ class CpuMatrix final : public Matrix {
   int64_t row_bytes() const { return row_bytes_; }
   int64_t expert_bytes() const { return row_bytes_ * shape_.rows; }  // Of one of shape().count.
   bool uses_int8() const { return int8_product_ != nullptr; }
+  ScaleSpan scale_span() const { return scale_span_; }  // Of its int8 inputs.
+  void AddSpan(SpanSet& spans) const {
+    if (uses_int8()) spans.Add(scale_span_);
+  }
   const std::byte* row(int64_t index, int64_t r) const { return data_ + (index * shape_.rows + r) * row_bytes_; }
 
   // What the inputs of a product are: f32 rows, their int8 form where uses_int8(), and which rows are meant.
@@ -56,7 +61,7 @@ class CpuMatrix final : public Matrix {
                      float* out, int64_t out_stride, const float* bias, Scratch& scratch) const;
 
   void MultiplyRows(int64_t index, int64_t row_begin, int64_t row_end, Int8Args args, Scratch& scratch) const;
-  void MultiplyPanels(int64_t index, int64_t row_begin, int64_t row_end, const Int8Args& args) const;
+  void MultiplyPanels(int64_t index, int64_t row_begin, int64_t row_end, Int8Args args, Scratch& scratch) const;
   uint8_t* panel(int64_t index, int64_t number) const {
     return reinterpret_cast<uint8_t*>(panels_->data()) + (index * panels_each_ + number) * panel_bytes_;
   }
@@ -69,6 +74,7 @@ class CpuMatrix final : public Matrix {
   const std::byte* data_;
   int64_t row_bytes_;
   void (*int8_product_)(const Int8Args&) = nullptr;  // Null: the rows meet f32.
+  ScaleSpan scale_span_ = ScaleSpan::kBlock;
 
   PackedFormat packed_format_;
   int64_t panel_rows_ = 0;

@@ -64,15 +64,31 @@ void FloatRow(const FloatRowArgs& a) {
   for (; token < a.tokens; ++token) FloatRowTimesTokens<Isa, Row, 1>(a, token);
 }
 
-// Blocks of 32: scale = largest magnitude / 127, code = x / scale rounded to nearest even. A block below 1e-30 becomes
-// zero, so that 127 / largest is finite; a NaN or an infinity makes the scale NaN or infinite and so shows in every
-// result.
+// Magnitudes compare like the integers that hold them, NaN above all.
+inline float LargerMagnitude(float a, float b) {
+  uint32_t bits[2];
+  memcpy(&bits[0], &a, sizeof(a));
+  memcpy(&bits[1], &b, sizeof(b));
+  return bits[0] > bits[1] ? a : b;
+}
+
+// Blocks of 32, or the 8 of a chunk together: scale = largest magnitude / 127, code = x / scale rounded to nearest
+// even. What is below 1e-30 becomes zero, so that 127 / largest is finite; a NaN or an infinity makes the scale NaN or
+// infinite and so shows in every result.
 template <class Isa>
 void QuantizeRow(const QuantizeRowArgs& a) {
   const size_t blocks = a.cols / 32;
+  float largest = 0;
   for (size_t b = 0; b < blocks; ++b) {
     const float* x = a.x + 32 * b;
-    const float largest = Isa::LargestMagnitude(x);
+    if (a.span == ScaleSpan::kBlock) {
+      largest = Isa::LargestMagnitude(x);
+    } else if (b % 8 == 0) {
+      largest = 0;
+      for (size_t i = b; i < blocks && i < b + 8; ++i) {
+        largest = LargerMagnitude(largest, Isa::LargestMagnitude(a.x + 32 * i));
+      }
+    }
     const float scale = largest < 1e-30f ? 0.0f : largest / 127.0f;
     const float inverse = largest < 1e-30f ? 0.0f : 127.0f / largest;
     int16_t* sums16 = a.sums16 + 2 * b;

@@ -10,7 +10,8 @@
 //   dot = integer sum of codes times activation codes (with the integer scales of 16 and the offset, where a format
 //         has them), exact in 32 bits
 //   sum = fma(float(dot), d * scale, sum), then the min term in the same way
-// and at the end sum + bias. One chain per row and token keeps the sums of many rows and tokens in registers.
+// and at the end sum + bias. Formats of Kind::kChunk do so for chunk after chunk of 256 columns. One chain per row and
+// token keeps the sums of many rows and tokens in registers.
 
 namespace barn {
 namespace {
@@ -20,9 +21,9 @@ template <class Isa, class Format>
 struct Chunk {
   typename Isa::Bytes codes[8];
   typename Isa::Floats scale;     // Lane b is for block b.
-  typename Isa::Floats min;       // Added once per block: times the activation's sum (kAffine) or scale (kScaled16).
-  typename Isa::Shorts scales16;  // kScaled16 only.
-  typename Isa::Shorts mins16;    // kScaled16: what the sums of 16 are multiplied by.
+  typename Isa::Floats min;       // Times the activation's sum (kAffine) or scale (kChunk).
+  typename Isa::Shorts scales16;  // kScaled16 and kChunk only.
+  typename Isa::Shorts mins16;    // The same: what the sums of 16 are multiplied by.
 
   // blocks: 8, or fewer in the last chunk of a row.
   [[gnu::always_inline]] void Load(const uint8_t* chunk, int blocks) {
@@ -31,7 +32,7 @@ struct Chunk {
   }
 
   void LoadScales(const uint8_t* chunk, int blocks) {
-    if constexpr (Format::kKind == Kind::kScaled16) {
+    if constexpr (Format::kKind == Kind::kScaled16 || Format::kKind == Kind::kChunk) {
       scale = Isa::Set(Isa::Half(chunk + Format::kScaleOffset));
       scales16 = Format::template Scales16<Isa>(chunk);
       if constexpr (Format::kHasMin) {
@@ -77,12 +78,17 @@ inline float AddChunk(const Chunk<Isa, Format>& w, const QuantizedView& x, size_
   } else if constexpr (Format::kKind == Kind::kSigned) {
     const auto dots = Isa::ToFloats(Isa::SignedDots(w.codes, codes, sums16));
     return AddInOrder<Isa, false>(dots, product, dots, dots, count, sum);
+  } else if constexpr (Format::kKind == Kind::kScaled16) {
+    const auto dots = Isa::Subtract(Isa::template ScaledDots<Format::kMaxCode>(w.codes, codes, w.scales16),
+                                    Isa::PairSums(w.mins16, sums16));
+    return AddInOrder<Isa, false>(Isa::ToFloats(dots), product, product, product, count, sum);
   } else {
-    auto dots = Isa::template ScaledDots<Format::kMaxCode>(w.codes, codes, w.scales16);
-    const auto pair_sums = Isa::PairSums(w.mins16, sums16);
-    if constexpr (!Format::kHasMin) dots = Isa::Subtract(dots, pair_sums);
-    const auto min = Format::kHasMin ? Isa::Mul(w.min, scale) : product;
-    return AddInOrder<Isa, Format::kHasMin>(Isa::ToFloats(dots), product, Isa::ToFloats(pair_sums), min, count, sum);
+    int32_t dot = Isa::template ScaledDot<Format::kMaxCode>(w.codes, codes, w.scales16);
+    const int32_t pair_sum = Isa::AddUp(Isa::PairSums(w.mins16, sums16));
+    if constexpr (!Format::kHasMin) dot -= pair_sum;
+    sum = Isa::MulAddOne(static_cast<float>(dot), Isa::First(product), sum);
+    if constexpr (!Format::kHasMin) return sum;
+    return Isa::MulAddOne(static_cast<float>(pair_sum), Isa::First(Isa::Mul(w.min, scale)), sum);
   }
 }
 

@@ -13,19 +13,25 @@ namespace {
 
 // kAffine:   value = d * u + m,              u in [0, kMaxCode], d and m per 32 (m only with kHasMin).
 // kSigned:   value = d * s,                  s a signed byte, d per 32.
-// kScaled16: value = d * S * (u - kOffset),  S an integer per 16, d per chunk;
-//            with kHasMin: d * S * u - dmin * M, S and M integers per 16.
-enum class Kind { kAffine, kSigned, kScaled16 };
+// kScaled16: value = d * S * (u - kOffset),  S an integer per 16, d per chunk.
+// kChunk:    value = d * S * (u - kOffset), or with kHasMin d * S * u - dmin * M; S and M integers per 16, d and dmin
+// per
+//            chunk. Its activations have one scale per chunk too (ScaleSpan::kChunk), so that the products of a whole
+//            chunk are one integer: at two and three bits the weights are far coarser than that.
+enum class Kind { kAffine, kSigned, kScaled16, kChunk };
 
 // What a packed panel (packed_layout.h) stores of a format's scales.
 enum class ScaleStore {
-  kHalf,        // d, f16 per block
-  kHalfPair,    // d and m, f16 per block
-  kExponent,    // d, a power of two per block
-  kBytePair,    // f16 d and dmin per chunk, S and M, a byte per block: scale d * S, min dmin * M
-  kSignedByte,  // f16 d per chunk, S, a signed byte per block
-  kSixteen,     // f16 d per chunk, S, a signed byte per 16
-  kSixteenMin,  // the same with f16 dmin and M
+  kHalf,         // d, f16 per block
+  kHalfPair,     // d and m, f16 per block
+  kExponent,     // d, a power of two per block
+  kBytePair,     // f16 d and dmin per chunk, S and M, a byte per block: scale d * S, min dmin * M
+  kSignedByte,   // f16 d per chunk, S, a signed byte per block
+  kSixteen,      // f16 d per chunk, S, a signed byte per 16
+  kPairs,        // f16 d per chunk, S, two signed bytes per block and row
+  kNibblePairs,  // the same with f16 dmin, and M in the upper nibbles
+  kFolded,       // f16 d per chunk; S is part of the codes
+  kFoldedMin,    // the same with f16 dmin and M, two bytes per block and row
 };
 
 // The fields above of one chunk of a row. s and m: of block b, or of 16 columns, 2 b and 2 b + 1.
@@ -295,8 +301,9 @@ struct FormatIQ4_XS : BigBlocks<136, 4, 127, false, Kind::kSigned, ScaleStore::k
   }
 };
 
-struct FormatQ2_K : BigBlocks<84, 2, 3, true, Kind::kScaled16, ScaleStore::kSixteenMin> {
+struct FormatQ2_K : BigBlocks<84, 2, 3, true, Kind::kChunk, ScaleStore::kNibblePairs> {
   static constexpr uint32_t kTypeId = 10;
+  static constexpr int kFoldedOffset = 0;  // S * u is at most 45.
   template <class Isa>
   static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
     return MoveBits<Isa>(Isa::Load(chunk + 16 + 32 * (b / 4)), 2 * (b % 4), 0, 3);
@@ -323,8 +330,9 @@ struct FormatQ2_K : BigBlocks<84, 2, 3, true, Kind::kScaled16, ScaleStore::kSixt
   }
 };
 
-struct FormatQ3_K : BigBlocks<110, 3, 7, false, Kind::kScaled16, ScaleStore::kSixteen, 4> {
+struct FormatQ3_K : BigBlocks<110, 3, 7, false, Kind::kChunk, ScaleStore::kPairs, 4> {
   static constexpr uint32_t kTypeId = 11;
+  static constexpr int kFoldedOffset = 127;  // S * (u - 4) is from -124 to 128.
   template <class Isa>
   static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
     return Isa::Or(MoveBits<Isa>(Isa::Load(chunk + 32 + 32 * (b / 4)), 2 * (b % 4), 0, 3),

@@ -43,6 +43,7 @@ struct Avx2Isa {
   static Floats Set(float value) { return _mm256_set1_ps(value); }
   static Floats LoadFloats(const float* p) { return _mm256_loadu_ps(p); }
   static void StoreFloats(float* p, Floats a) { _mm256_storeu_ps(p, a); }
+  static float First(Floats a) { return _mm256_cvtss_f32(a); }
   static float MulAddOne(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
   static Floats Mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
   static Floats Add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
@@ -96,6 +97,11 @@ struct Avx2Isa {
   }
 
   static Ints Subtract(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
+  static int32_t AddUp(Ints a) {
+    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+  }
   static Ints PairSums(Shorts a, const int16_t* b) { return _mm256_madd_epi16(a, Load(b)); }
 
   // [a0 + a2, b0 + b2, a1 + a3, b1 + b3] in each half: unpacking costs fewer operations than a horizontal sum does.
@@ -149,6 +155,22 @@ struct Avx2Isa {
     const __m256i even_scales = _mm256_srai_epi32(_mm256_slli_epi32(scales, 16), 16);
     const __m256i odd_scales = _mm256_srai_epi32(scales, 16);
     return _mm256_add_epi32(_mm256_mullo_epi32(even, even_scales), _mm256_mullo_epi32(odd, odd_scales));
+  }
+  // Two products of a code up to 7 and an activation, twice, and their products with a scale fit.
+  template <int kMax>
+  static int32_t ScaledDot(const Bytes (&codes)[8], const int8_t* x, Shorts scales) {
+    static_assert(kMax <= 31);
+    // The scales of two blocks in every half; of them each block takes its own two.
+    const __m256i low = _mm256_permute4x64_epi64(scales, 0x44), high = _mm256_permute4x64_epi64(scales, 0xee);
+    __m256i select = _mm256_setr_epi64x(0x0100010001000100, 0x0100010001000100, 0x0302030203020302, 0x0302030203020302);
+    const __m256i next = _mm256_set1_epi8(4);
+    __m256i sum = _mm256_setzero_si256();
+    for (int b = 0; b < 8; ++b) {
+      const __m256i scale = _mm256_shuffle_epi8(b < 4 ? low : high, select);
+      select = b == 3 ? _mm256_sub_epi8(select, _mm256_set1_epi8(12)) : _mm256_add_epi8(select, next);
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(codes[b], Load(x + 32 * b)), scale));
+    }
+    return AddUp(sum);
   }
 
   struct Wide {

@@ -90,11 +90,24 @@ struct Avx512Isa : Avx2PanelIsa {
   }
   // In every lane the sum of two products of 16 bits.
   BARN_INLINED static PanelInts ShortProducts(PanelInts a, const int16_t* x) {
-    return _mm512_dpwssd_epi32(_mm512_setzero_si512(), a, Spread(x));
+    return PanelAddPairs(_mm512_setzero_si512(), a, x);
   }
-  // pairs: two bytes of every row, which multiply x[0] and x[1].
-  BARN_INLINED static PanelInts PanelPairSums(const uint8_t* pairs, const int16_t* x) {
-    return ShortProducts(_mm512_cvtepu8_epi16(Load(pairs)), x);
+  // Two signed bytes of every row, as 16 bits each.
+  BARN_INLINED static PanelInts PanelPairs(const uint8_t* p) { return _mm512_cvtepi8_epi16(Load(p)); }
+  // The nibbles of each byte in its place.
+  BARN_INLINED static PanelInts PanelLowNibbles(PanelInts pairs) {
+    return _mm512_and_si512(pairs, _mm512_set1_epi16(15));
+  }
+  BARN_INLINED static PanelInts PanelHighNibbles(PanelInts pairs) {
+    return _mm512_and_si512(_mm512_srli_epi16(pairs, 4), _mm512_set1_epi16(15));
+  }
+  // The way back from PanelPairs.
+  static void PanelStorePairs(uint8_t* p, PanelInts pairs) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi16_epi8(pairs));
+  }
+  // Adds their products with x[0] and x[1].
+  BARN_INLINED static PanelInts PanelAddPairs(PanelInts sum, PanelInts pairs, const int16_t* x) {
+    return _mm512_dpwssd_epi32(sum, pairs, Spread(x));
   }
 
   // Adds the products of code registers kFirst .. kFirst + kCount - 1 of kPanels blocks with kTokens tokens.
@@ -155,6 +168,83 @@ struct Avx512Isa : Avx2PanelIsa {
       }
     });
   }
+
+  // kFactor times the sum of a chunk's activations. sums16: [8, tokens, 2].
+  template <int kFactor, int kPanels, int kTokens>
+  BARN_INLINED static void PanelStart(const int16_t* sums16, PanelInts (&dots)[kPanels][kTokens]) {
+    for (int t = 0; t < kTokens; ++t) {
+      PanelInts start = _mm512_setzero_si512();
+      if constexpr (kFactor != 0) {
+        for (int b = 0; b < 8; ++b) {
+          start = PanelAddPairs(start, _mm512_set1_epi16(kFactor), sums16 + 2 * (kTokens * b + t));
+        }
+      }
+      for (int p = 0; p < kPanels; ++p) dots[p][t] = start;
+    }
+  }
+  template <class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelAddDots(const Source (&codes)[kPanels], const int8_t* x,
+                                        PanelInts (&dots)[kPanels][kTokens]) {
+    AddDots<0, 8>(codes, x, dots);
+  }
+  // As PanelScaledDots, on top of dots. scales: of the halves, as PanelPairs gives them. A sum of 16 fits 16 bits.
+  template <int kMax, int kOffset, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelAddScaledDots(const Source (&codes)[kPanels], const PanelInts (&scales)[kPanels],
+                                              const int8_t* x, const int16_t* sums16,
+                                              PanelInts (&dots)[kPanels][kTokens]) {
+    static_assert(16 * 127 * kMax <= 32767);
+    PanelInts low[kPanels][kTokens], high[kPanels][kTokens];
+    PanelStart<0>(sums16, low);
+    PanelStart<0>(sums16, high);
+    AddDots<0, 4>(codes, x, low);
+    AddDots<4, 4>(codes, x, high);
+    for (int p = 0; p < kPanels; ++p) {
+      for (int t = 0; t < kTokens; ++t) {
+        const PanelInts both = _mm512_mask_blend_epi16(0xaaaaaaaa, low[p][t], _mm512_slli_epi32(high[p][t], 16));
+        dots[p][t] = _mm512_dpwssd_epi32(dots[p][t], both, scales[p]);
+      }
+      if constexpr (kOffset != 0) {
+        const PanelInts offsets = _mm512_mullo_epi16(scales[p], _mm512_set1_epi16(-kOffset));
+        for (int t = 0; t < kTokens; ++t) dots[p][t] = PanelAddPairs(dots[p][t], offsets, sums16 + 2 * t);
+      }
+    }
+  }
+
+  static constexpr bool kFoldsScales = true;
+  // What S * (u - kOffset) + kFoldedOffset is for each u, by row: a byte each, four rows in 128 bits.
+  template <class Format, int kHalf>
+  class ScaleTable {
+   public:
+    BARN_INLINED explicit ScaleTable(PanelInts pairs) {
+      const PanelInts scales = _mm512_srai_epi32(kHalf == 0 ? _mm512_slli_epi32(pairs, 16) : pairs, 16);
+      for (int i = 0; i < kTables; ++i) {
+        tables_[i] = _mm512_add_epi32(_mm512_set1_epi8(Format::kFoldedOffset),
+                                      _mm512_mullo_epi32(scales, _mm512_set1_epi32(Differences(4 * i))));
+      }
+    }
+    BARN_INLINED PanelInts operator()(PanelInts codes) const {
+      const PanelInts rows = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c));
+      const PanelInts index = _mm512_or_si512(_mm512_and_si512(codes, _mm512_set1_epi8(3)), rows);
+      const PanelInts low = _mm512_shuffle_epi8(tables_[0], index);
+      if constexpr (kTables == 1) return low;
+      const PanelInts high = _mm512_shuffle_epi8(tables_[kTables - 1], index);
+      return _mm512_mask_blend_epi8(_mm512_test_epi8_mask(codes, _mm512_set1_epi8(4)), low, high);
+    }
+
+   private:
+    static constexpr int kTables = (Format::kMaxCode + 1) / 4;
+    static_assert(kTables == 1 || kTables == 2);
+    // u - kOffset of four codes from `first` on, a byte each with carries, so that a product with a scale has the four
+    // products in its bytes once the offset is added.
+    static constexpr int32_t Differences(int first) {
+      int64_t sum = 0;
+      for (int i = 0; i < 4; ++i) sum += (int64_t{first} + i - Format::kOffset) * (int64_t{1} << (8 * i));
+      return static_cast<int32_t>(static_cast<uint32_t>(sum));
+    }
+
+    PanelInts tables_[kTables];
+  };
+  static void PanelStoreCodes(uint8_t* p, PanelInts codes) { _mm512_storeu_si512(p, codes); }
 
   using Wide = __m512;
   static Wide WideZero() { return _mm512_setzero_ps(); }

@@ -77,6 +77,7 @@ struct ScalarIsa {
     return Make<Floats>([&](size_t i) { return a.v[i] + b.v[i]; });
   }
   static void StoreFloats(float* p, Floats a) { memcpy(p, a.v, sizeof(a.v)); }
+  static float First(Floats a) { return a.v[0]; }
   static float MulAddOne(float a, float b, float c) { return fmaf(a, b, c); }
   static Floats ToFloats(Ints a) {
     return Make<Floats>([&](size_t i) { return static_cast<float>(a.v[i]); });
@@ -136,6 +137,11 @@ struct ScalarIsa {
   static Ints PairSums(Shorts a, const int16_t* b) {
     return Make<Ints>([&](size_t i) { return a.v[2 * i] * b[2 * i] + a.v[2 * i + 1] * b[2 * i + 1]; });
   }
+  static int32_t AddUp(Ints a) {
+    int32_t sum = 0;
+    for (int32_t one : a.v) sum += one;
+    return sum;
+  }
   template <class Code>
   static int32_t Dot16(const uint8_t* codes, const int8_t* x) {
     int32_t sum = 0;
@@ -162,6 +168,11 @@ struct ScalarIsa {
       return scales.v[2 * b] * Dot16<uint8_t>(codes[b].v, x + 32 * b) +
              scales.v[2 * b + 1] * Dot16<uint8_t>(codes[b].v + 16, x + 32 * b + 16);
     });
+  }
+  // The sum of that over the 8 blocks.
+  template <int kMax>
+  static int32_t ScaledDot(const Bytes (&codes)[8], const int8_t* x, Shorts scales) {
+    return AddUp(ScaledDots<kMax>(codes, x, scales));
   }
 
   // Wide: the 16 sums of an f32 dot product.

@@ -21,8 +21,12 @@ struct QuantizedTiles {
   const int16_t* sums16 = nullptr;
 };
 
+// How many activations share a scale: 32, or 256 for weights of two and three bits.
+enum class ScaleSpan { kBlock, kChunk };
+
 // Rows of activations rounded to int8, 32 values to a block. Blocks are padded with zeros to a multiple of 8, so
-// padded_blocks is what a row occupies in every array.
+// padded_blocks is what a row occupies in every array. With ScaleSpan::kChunk the 8 blocks of a chunk have equal
+// scales.
 struct QuantizedView {
   const int8_t* codes = nullptr;    // [T, 32 padded_blocks], in [-127, 127]
   const float* scales = nullptr;    // [T, padded_blocks]: value = scale * code
@@ -58,6 +62,7 @@ struct PackedArgs {
   float* out = nullptr;
   size_t out_stride = 0;
   const float* bias = nullptr;
+  uint8_t* scratch = nullptr;  // FoldScratchBytes(blocks) bytes, 64-byte aligned.
 };
 
 // A format as rows repacked into panels (packed_layout.h).
@@ -86,6 +91,7 @@ struct QuantizeRowArgs {
   const float* x = nullptr;
   size_t cols = 0;
   size_t padded_blocks = 0;
+  ScaleSpan span = ScaleSpan::kBlock;
   int8_t* codes = nullptr;
   float* scales = nullptr;
   float* sums = nullptr;
@@ -97,6 +103,8 @@ constexpr size_t kTypeIds = 48;  // GGUF type ids are below.
 struct KernelTable {
   // By GGUF type id; null where a format has no int8 product and is decoded to f32 instead.
   void (*int8_product[kTypeIds])(const Int8Args&) = {};
+  // Which activations it wants: false: ScaleSpan::kBlock, true: ScaleSpan::kChunk.
+  bool chunk_scales[kTypeIds] = {};
   PackedFormat packed[kTypeIds] = {};  // Empty where int8_product is null, and all of it when panel_rows is 0.
   size_t panel_rows = 0;
   // Null where panel_rows is 0: nothing reads tiles then.
@@ -108,8 +116,11 @@ struct KernelTable {
   void (*quantize_row)(const QuantizeRowArgs&) = nullptr;
 };
 
-// Room for the largest panel: 16 rows of 32 bytes of codes and 4 of scales for each block.
-constexpr size_t Int8ScratchBytes(size_t blocks) { return (blocks + 7) / 8 * 8 * 16 * (32 + 4) + 64; }
+// Of the largest panel: 16 rows of 32 bytes of codes and 4 of scales for each block.
+constexpr size_t PanelBytesMax(size_t blocks) { return (blocks + 7) / 8 * 8 * 16 * (32 + 4); }
+// Two panels whose scales are folded into the codes.
+constexpr size_t FoldScratchBytes(size_t blocks) { return 2 * PanelBytesMax(blocks); }
+constexpr size_t Int8ScratchBytes(size_t blocks) { return PanelBytesMax(blocks) + FoldScratchBytes(blocks); }
 
 // Every set gives the same bits: the order of float operations is part of the driver, not of the instruction set.
 const KernelTable& ScalarKernels();

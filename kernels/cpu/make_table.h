@@ -11,6 +11,7 @@ template <class Isa, class... Formats>
 KernelTable TableOf() {
   KernelTable table;
   ((table.int8_product[Formats::kTypeId] = Int8Product<Isa, Formats>), ...);
+  ((table.chunk_scales[Formats::kTypeId] = Formats::kKind == Kind::kChunk), ...);
   if constexpr (Isa::kPanelRows > 0) {
     ((table.packed[Formats::kTypeId] = {PanelBytes<Isa, Formats>, PackPanel<Isa, Formats>,
                                         PackedProduct<Isa, Formats>}),

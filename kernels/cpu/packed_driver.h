@@ -59,7 +59,7 @@ class PackedChunk {
       if constexpr (Layout::kHasDmin) dmin_ = Isa::PanelNegate(Isa::PanelHalves(chunk + layout.dmin));
     }
   }
-  // For kScaled16 the chunk's, of which the integers come on top.
+  // For kScaled16 and kChunk the chunk's, of which the integers come on top.
   BARN_INLINED Floats Scale(size_t b) const {
     if constexpr (Layout::kStore == ScaleStore::kExponent) {
       return Isa::PanelHalvedPowers(chunk_ + layout_.s + kRows * b);
@@ -78,14 +78,23 @@ class PackedChunk {
       return Isa::PanelHalves(chunk_ + layout_.dmin + kHalves * b);
     } else if constexpr (Layout::kStore == ScaleStore::kBytePair) {
       return Isa::PanelMul(dmin_, Isa::PanelToFloats(Isa::PanelBytes(chunk_ + layout_.m + kRows * b)));
-    } else if constexpr (Layout::kStore == ScaleStore::kSixteenMin) {
-      return dmin_;
     } else {
       return Isa::PanelMul(scale, Isa::PanelSet(Format::kMinFactor));
     }
   }
   const uint8_t* Sixteens(size_t b) const { return chunk_ + layout_.s + 2 * kRows * b; }
-  const uint8_t* MinSixteens(size_t b) const { return chunk_ + layout_.m + 2 * kRows * b; }
+  BARN_INLINED Floats ChunkScale() const { return d_; }
+  BARN_INLINED Floats ChunkMin() const { return dmin_; }
+  BARN_INLINED typename Isa::PanelInts ScalePairs(size_t b) const {
+    if constexpr (Layout::kStore == ScaleStore::kNibblePairs) return Isa::PanelLowNibbles(Isa::PanelPairs(Sixteens(b)));
+    return Isa::PanelPairs(Sixteens(b));
+  }
+  BARN_INLINED typename Isa::PanelInts MinPairs(size_t b) const {
+    if constexpr (Layout::kStore == ScaleStore::kNibblePairs) {
+      return Isa::PanelHighNibbles(Isa::PanelPairs(Sixteens(b)));
+    }
+    return Isa::PanelPairs(chunk_ + layout_.m + 2 * kRows * b);
+  }
   PackedBlock<Isa, Format> Codes(size_t b) const { return {chunk_ + layout_.codes + Layout::kCodeBytes * b}; }
 
  private:
@@ -96,6 +105,37 @@ class PackedChunk {
   Layout layout_;
   Floats d_, dmin_;
 };
+
+// A format of Kind::kChunk whose codes are S * (u - kOffset) + kFoldedOffset, a byte each: many tokens meet codes that
+// need no further work.
+template <class Format>
+struct Folded : Format {
+  static constexpr int kBits = 8;
+  static constexpr ScaleStore kScaleStore = Format::kHasMin ? ScaleStore::kFoldedMin : ScaleStore::kFolded;
+};
+template <class Format>
+constexpr bool IsFolded = Format::kScaleStore == ScaleStore::kFolded || Format::kScaleStore == ScaleStore::kFoldedMin;
+
+template <class Isa, class Format>
+void FoldPanel(const uint8_t* panel, size_t blocks, uint8_t* out) {
+  constexpr ChunkLayout<Isa, Format> kFrom(8);
+  constexpr ChunkLayout<Isa, Folded<Format>> kTo(8);
+  for (size_t block = 0; block < blocks; block += 8, panel += kFrom.bytes, out += kTo.bytes) {
+    memcpy(out, panel, kTo.m);  // d and dmin lie in front.
+    const PackedChunk<Isa, Format> chunk(panel, kFrom);
+    for (size_t b = 0; b < 8; ++b) {
+      if constexpr (Format::kHasMin) Isa::PanelStorePairs(out + kTo.m + 2 * Isa::kPanelRows * b, chunk.MinPairs(b));
+      uint8_t* codes = out + kTo.codes + kTo.kCodeBytes * b;
+      Unroll<2>([&]<int kHalf>() BARN_INLINED {
+        const typename Isa::template ScaleTable<Format, kHalf> table(chunk.ScalePairs(b));
+        Unroll<4>([&]<int kI>() BARN_INLINED {
+          constexpr int kJ = 4 * kHalf + kI;
+          Isa::PanelStoreCodes(codes + 4 * Isa::kPanelRows * kJ, table(chunk.Codes(b).template Code<kJ>()));
+        });
+      });
+    }
+  }
+}
 
 // kTokens tokens side by side: see QuantizedTiles.
 struct TokenTile {
@@ -134,14 +174,62 @@ BARN_INLINED inline void AddBlock(const PackedChunk<Isa, Format> (&chunks)[kPane
       Floats& sum = sums[p][t];
       const Floats x_scale = Isa::PanelSet(x_scales[t]);
       sum = Isa::PanelMulAdd(Isa::PanelToFloats(dots[p][t]), Isa::PanelMul(scale, x_scale), sum);
-      if constexpr (Format::kHasMin && Format::kKind == Kind::kAffine) {
-        sum = Isa::PanelMulAdd(min, Isa::PanelSet(x_sums[t]), sum);
-      } else if constexpr (Format::kHasMin) {
-        const Floats pairs = Isa::PanelToFloats(Isa::PanelPairSums(chunks[p].MinSixteens(kB), sums16 + 2 * t));
-        sum = Isa::PanelMulAdd(pairs, Isa::PanelMul(min, x_scale), sum);
+      if constexpr (Format::kHasMin) sum = Isa::PanelMulAdd(min, Isa::PanelSet(x_sums[t]), sum);
+    }
+  }
+}
+
+// Kind::kChunk: the integers of a chunk, and what they are worth. block: where it begins in x.
+template <class Isa, class Format, int kPanels, int kTokens>
+BARN_INLINED inline void AddScaledChunk(const PackedChunk<Isa, Format> (&chunks)[kPanels], size_t block,
+                                        const TokenTile& x, typename Isa::PanelFloats (&sums)[kPanels][kTokens]) {
+  using Ints = typename Isa::PanelInts;
+  const int8_t* x_codes = x.codes + 32 * kTokens * block;
+  const int16_t* sums16 = x.sums16 + 2 * kTokens * block;
+  const auto add = [&](const Ints(&dots)[kPanels][kTokens], bool min) BARN_INLINED {
+    for (int p = 0; p < kPanels; ++p) {
+      const auto scale = min ? chunks[p].ChunkMin() : chunks[p].ChunkScale();
+      for (int t = 0; t < kTokens; ++t) {
+        const auto product = Isa::PanelMul(scale, Isa::PanelSet(x.scales[kTokens * block + t]));
+        sums[p][t] = Isa::PanelMulAdd(Isa::PanelToFloats(dots[p][t]), product, sums[p][t]);
+      }
+    }
+  };
+  Ints mins[kPanels][kTokens];  // First, since they lie in front of the codes.
+  if constexpr (Format::kHasMin) {
+    Isa::template PanelStart<0>(sums16, mins);
+    for (size_t b = 0; b < 8; ++b) {
+      for (int p = 0; p < kPanels; ++p) {
+        const Ints pairs = chunks[p].MinPairs(b);
+        for (int t = 0; t < kTokens; ++t) {
+          mins[p][t] = Isa::PanelAddPairs(mins[p][t], pairs, sums16 + 2 * (kTokens * b + t));
+        }
       }
     }
   }
+  Ints dots[kPanels][kTokens];
+  if constexpr (IsFolded<Format>) {
+    Isa::template PanelStart<-Format::kFoldedOffset>(sums16, dots);
+    for (size_t b = 0; b < 8; ++b) {
+      PackedBlock<Isa, Format> codes[kPanels];
+      for (int p = 0; p < kPanels; ++p) codes[p] = chunks[p].Codes(b);
+      Isa::PanelAddDots(codes, x_codes + 32 * kTokens * b, dots);
+    }
+  } else {
+    Isa::template PanelStart<0>(sums16, dots);
+    for (size_t b = 0; b < 8; ++b) {
+      PackedBlock<Isa, Format> codes[kPanels];
+      Ints scales[kPanels];
+      for (int p = 0; p < kPanels; ++p) {
+        codes[p] = chunks[p].Codes(b);
+        scales[p] = chunks[p].ScalePairs(b);
+      }
+      Isa::template PanelAddScaledDots<Format::kMaxCode, Format::kOffset>(codes, scales, x_codes + 32 * kTokens * b,
+                                                                          sums16 + 2 * kTokens * b, dots);
+    }
+  }
+  add(dots, false);
+  if constexpr (Format::kHasMin) add(mins, true);
 }
 
 template <class Isa, class Format, int kPanels, int kTokens, size_t... kP>
@@ -149,10 +237,14 @@ BARN_INLINED inline void AddChunk(const uint8_t* panel, size_t panel_bytes, size
                                   const TokenTile& x, typename Isa::PanelFloats (&sums)[kPanels][kTokens]) {
   const ChunkLayout<Isa, Format> layout(count);
   const PackedChunk<Isa, Format> chunks[kPanels] = {{panel + kP * panel_bytes, layout}...};
-  Unroll<8>([&]<int kB>() BARN_INLINED {
-    if (kB >= count) return;
-    AddBlock<Isa, Format, kPanels, kTokens, kB>(chunks, block + kB, x, sums);
-  });
+  if constexpr (Format::kKind == Kind::kChunk) {
+    AddScaledChunk(chunks, block, x, sums);
+  } else {
+    Unroll<8>([&]<int kB>() BARN_INLINED {
+      if (kB >= count) return;
+      AddBlock<Isa, Format, kPanels, kTokens, kB>(chunks, block + kB, x, sums);
+    });
+  }
 }
 
 // kPanels panels, one behind the other, against kTokens tokens. out: where the first row of the first token goes.
@@ -220,14 +312,46 @@ void PanelsTimesAll(const uint8_t* panel, const PackedArgs& a, size_t row) {
   tiles_of.template operator()<1>();
 }
 
+// So many tokens pay for folding the integer scales of a panel into its codes.
+constexpr size_t kFoldTokensMin = 16;
+
+template <class Isa, class Format>
+void FoldedProduct(const PackedArgs& a) {
+  const size_t panel_bytes = PanelBytes<Isa, Format>(a.blocks);
+  const size_t folded_bytes = PanelBytes<Isa, Folded<Format>>(a.blocks);
+  const uint8_t* panel = a.panels;
+  for (size_t row = 0; row < a.rows;) {
+    const size_t panels = a.rows - row >= 2 * Isa::kPanelRows ? 2 : 1;
+    for (size_t p = 0; p < panels; ++p, panel += panel_bytes) {
+      FoldPanel<Isa, Format>(panel, a.blocks, a.scratch + p * folded_bytes);
+    }
+    if (panels == 2) {
+      PanelsTimesAll<Isa, Folded<Format>, 2>(a.scratch, a, row);
+    } else {
+      PanelsTimesAll<Isa, Folded<Format>, 1>(a.scratch, a, row);
+    }
+    row += panels * Isa::kPanelRows;
+  }
+}
+
+// Panels lie one behind the other: two together are two streams from memory, which are slower than one. Many tokens
+// find panels in the cache, and there two share each broadcast of activations.
+constexpr size_t kTogetherTokensMin = 16;
+
 template <class Isa, class Format>
 void PackedProduct(const PackedArgs& a) {
+  if constexpr (Isa::kFoldsScales && Format::kKind == Kind::kChunk) {
+    if (a.tokens >= kFoldTokensMin) return FoldedProduct<Isa, Format>(a);
+  }
   const size_t panel_bytes = PanelBytes<Isa, Format>(a.blocks);
   const uint8_t* panel = a.panels;
-  constexpr size_t kTogether = Isa::kPanelsTogether;
+  // Integer scales leave too few registers for two panels.
+  constexpr bool kIntegerScales = Format::kKind == Kind::kChunk || Format::kKind == Kind::kScaled16;
+  constexpr size_t kTogether = kIntegerScales ? 1 : Isa::kPanelsTogether;
   size_t row = 0;
   if constexpr (kTogether > 1) {
-    for (; row + kTogether * Isa::kPanelRows <= a.rows; row += kTogether * Isa::kPanelRows) {
+    for (; a.tokens >= kTogetherTokensMin && row + kTogether * Isa::kPanelRows <= a.rows;
+         row += kTogether * Isa::kPanelRows) {
       PanelsTimesAll<Isa, Format, kTogether>(panel, a, row);
       panel += kTogether * panel_bytes;
     }
@@ -277,7 +401,8 @@ void Int8Product(const Int8Args& a) {
                                   .tokens = a.tokens,
                                   .out = a.out + row,
                                   .out_stride = a.out_stride,
-                                  .bias = a.bias == nullptr ? nullptr : a.bias + row});
+                                  .bias = a.bias == nullptr ? nullptr : a.bias + row,
+                                  .scratch = a.scratch + PanelBytesMax(a.blocks)});
     }
   }
   RowsProduct<Isa, Format>(a, row);

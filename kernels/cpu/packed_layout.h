@@ -6,7 +6,7 @@
 // Weights repacked so that one register holds the same columns of Isa::kPanelRows rows: a panel. A lane then belongs to
 // a row, and neither the sums over columns nor the scales need work across lanes. A panel is its chunks of 8 blocks
 // (the last may have fewer), one behind the other; a chunk of n blocks and R rows is
-//   f16 d [n or 1, R], f16 dmin or m [the same, R], bytes S [n, 1 or 2, R], bytes M [n, R, 1 or 2]
+//   f16 d [n or 1, R], f16 dmin or m [the same, R], bytes S [n, 1 or 2, R] or [n, R, 2], bytes M [n, R, 1 or 2]
 //   from the next multiple of a register: codes [n, kBits, R, 4]
 // where kBits registers hold the 8 groups of four columns of a block as planes (see Planes), and the scales are those
 // that ScaleStore names. A panel takes what its rows took in the file, plus up to 6 % where six-bit scales become
@@ -59,13 +59,15 @@ struct ChunkLayout {
   static constexpr size_t kRows = Isa::kPanelRows;
   static constexpr ScaleStore kStore = Format::kScaleStore;
   static constexpr bool kHasD = kStore != ScaleStore::kExponent;
-  static constexpr bool kHasDmin =
-      kStore == ScaleStore::kHalfPair || kStore == ScaleStore::kBytePair || kStore == ScaleStore::kSixteenMin;
+  static constexpr bool kHasDmin = kStore == ScaleStore::kHalfPair || kStore == ScaleStore::kBytePair ||
+                                   kStore == ScaleStore::kNibblePairs || kStore == ScaleStore::kFoldedMin;
+  static constexpr bool kPairs = kStore == ScaleStore::kPairs || kStore == ScaleStore::kNibblePairs;
+  static constexpr bool kFolded = kStore == ScaleStore::kFolded || kStore == ScaleStore::kFoldedMin;
   // Bytes of a block and row.
-  static constexpr size_t kS = kStore == ScaleStore::kSixteen || kStore == ScaleStore::kSixteenMin ? 2
-                               : kStore == ScaleStore::kHalf || kStore == ScaleStore::kHalfPair    ? 0
-                                                                                                   : 1;
-  static constexpr size_t kM = kStore == ScaleStore::kSixteenMin ? 2 : kStore == ScaleStore::kBytePair ? 1 : 0;
+  static constexpr size_t kS = kStore == ScaleStore::kSixteen || kPairs                                    ? 2
+                               : kStore == ScaleStore::kHalf || kStore == ScaleStore::kHalfPair || kFolded ? 0
+                                                                                                           : 1;
+  static constexpr size_t kM = kStore == ScaleStore::kFoldedMin ? 2 : kStore == ScaleStore::kBytePair ? 1 : 0;
   static constexpr size_t kRegisterBytes = 4 * kRows;
   static constexpr size_t kCodeBytes = kRegisterBytes * Format::kBits;  // Of a block.
 
@@ -97,7 +99,11 @@ void PackScales(const uint8_t* chunk, int count, size_t row, const ChunkLayout<I
     if constexpr (Layout::kHasD) memcpy(out + at, &fields.d[i], sizeof(uint16_t));
     if constexpr (Layout::kHasDmin) memcpy(out + layout.dmin + at, &fields.dmin[i], sizeof(uint16_t));
   }
-  for (size_t i = 0; i < Layout::kS * count; ++i) out[layout.s + i * kRows + row] = fields.s[i];
+  for (size_t i = 0; i < Layout::kS * count; ++i) {
+    const size_t at = Layout::kPairs ? (i / 2 * kRows + row) * 2 + i % 2 : i * kRows + row;
+    out[layout.s + at] = fields.s[i];
+    if constexpr (Layout::kStore == ScaleStore::kNibblePairs) out[layout.s + at] |= fields.m[i] << 4;
+  }
   for (size_t i = 0; i < Layout::kM * count; ++i) {
     out[layout.m + (i / Layout::kM * kRows + row) * Layout::kM + i % Layout::kM] = fields.m[i];
   }

@@ -81,9 +81,18 @@ struct Avx2PanelIsa : Avx2Isa {
     memcpy(&four, p, sizeof(four));
     return _mm256_set1_epi32(four);
   }
-  // pairs: two bytes of every row, which multiply x[0] and x[1].
-  BARN_INLINED static PanelInts PanelPairSums(const uint8_t* pairs, const int16_t* x) {
-    return _mm256_madd_epi16(_mm256_cvtepu8_epi16(Load16(pairs)), Spread(x));
+  // Two signed bytes of every row, as 16 bits each.
+  BARN_INLINED static PanelInts PanelPairs(const uint8_t* p) { return _mm256_cvtepi8_epi16(Load16(p)); }
+  // The nibbles of each byte in its place.
+  BARN_INLINED static PanelInts PanelLowNibbles(PanelInts pairs) {
+    return _mm256_and_si256(pairs, _mm256_set1_epi16(15));
+  }
+  BARN_INLINED static PanelInts PanelHighNibbles(PanelInts pairs) {
+    return _mm256_and_si256(_mm256_srli_epi16(pairs, 4), _mm256_set1_epi16(15));
+  }
+  // Adds their products with x[0] and x[1].
+  BARN_INLINED static PanelInts PanelAddPairs(PanelInts sum, PanelInts pairs, const int16_t* x) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, Spread(x)));
   }
 
   // Adds the products of code registers kFirst .. kFirst + kCount - 1, in 16 bits. x: [8, tokens] groups of four.
@@ -155,6 +164,33 @@ struct Avx2PanelIsa : Avx2Isa {
       }
     });
   }
+
+  template <int kFactor, int kTokens>
+  BARN_INLINED static void PanelStart(const int16_t*, PanelInts (&dots)[1][kTokens]) {
+    static_assert(kFactor == 0);
+    for (__m256i& dot : dots[0]) dot = _mm256_setzero_si256();
+  }
+  // As PanelScaledDots, on top of dots. scales: of the halves, as PanelPairs gives them.
+  template <int kMax, int kOffset, class Source, int kTokens>
+  BARN_INLINED static void PanelAddScaledDots(const Source (&codes)[1], const PanelInts (&scales)[1], const int8_t* x,
+                                              const int16_t* sums16, PanelInts (&dots)[1][kTokens]) {
+    if constexpr (kOffset != 0) {
+      const __m256i offsets = _mm256_mullo_epi16(scales[0], _mm256_set1_epi16(-kOffset));
+      for (int t = 0; t < kTokens; ++t) dots[0][t] = PanelAddPairs(dots[0][t], offsets, sums16 + 2 * t);
+    }
+    Unroll<2>([&]<int kHalf>() BARN_INLINED {
+      __m256i sums[kTokens];
+      ShortSums<kMax, 4 * kHalf, 4>(codes[0], x, sums);
+      // The half's scale in both 16-bit parts of a lane, for products with pairs of columns.
+      const __m256i scale = kHalf == 0 ? _mm256_blend_epi16(scales[0], _mm256_slli_epi32(scales[0], 16), 0xaa)
+                                       : _mm256_blend_epi16(_mm256_srli_epi32(scales[0], 16), scales[0], 0xaa);
+      for (int t = 0; t < kTokens; ++t) {
+        dots[0][t] = _mm256_add_epi32(dots[0][t], _mm256_madd_epi16(sums[t], scale));
+      }
+    });
+  }
+
+  static constexpr bool kFoldsScales = false;  // Sums of two products with codes up to 255 do not fit 16 bits.
 };
 
 }  // namespace

@@ -4,8 +4,9 @@
 
 namespace barn {
 
-void QuantizedRows::Resize(int64_t rows, int64_t cols) {
+void QuantizedRows::Resize(int64_t rows, int64_t cols, ScaleSpan span) {
   BARN_CHECK(cols % 32 == 0);
+  span_ = span;
   cols_ = cols;
   padded_blocks_ = (cols / 32 + 7) / 8 * 8;
   const size_t blocks = static_cast<size_t>(rows * padded_blocks_);
@@ -20,6 +21,7 @@ void QuantizedRows::Quantize(const KernelTable& kernels, int64_t row, const floa
   kernels.quantize_row({.x = x,
                         .cols = static_cast<size_t>(cols_),
                         .padded_blocks = static_cast<size_t>(padded_blocks_),
+                        .span = span_,
                         .codes = codes_ + 32 * block,
                         .scales = scales_ + block,
                         .sums = sums_ + block,
@@ -56,6 +58,24 @@ QuantizedView QuantizedRows::view(int64_t first_row, int64_t tile) const {
                   .sums16 = tile_sums16_ + 2 * tile_block};
   }
   return view;
+}
+
+void QuantizedInput::Resize(SpanSet spans, int64_t rows, int64_t cols) {
+  spans_ = spans;
+  ForEachSpan([&](QuantizedRows& quantized, ScaleSpan span) { quantized.Resize(rows, cols, span); });
+}
+
+void QuantizedInput::Quantize(const KernelTable& kernels, int64_t row, const float* x) {
+  ForEachSpan([&](QuantizedRows& quantized, ScaleSpan) { quantized.Quantize(kernels, row, x); });
+}
+
+void QuantizedInput::ResizeTiles(int64_t tokens) {
+  ForEachSpan([&](QuantizedRows& quantized, ScaleSpan) { quantized.ResizeTiles(tokens); });
+}
+
+void QuantizedInput::MakeTiles(const KernelTable& kernels, int64_t at, int64_t tokens, const int32_t* index,
+                               int64_t first_row) {
+  ForEachSpan([&](QuantizedRows& quantized, ScaleSpan) { quantized.MakeTiles(kernels, at, tokens, index, first_row); });
 }
 
 }  // namespace barn

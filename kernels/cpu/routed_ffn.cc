@@ -35,12 +35,14 @@ void RoutedFfn::Run(const ExpertMatrices& experts, const Routes& routes, Tensor 
   const CpuMatrix* const matrices[] = {halves[0].matrix, halves[1].matrix, &down};
   PackExperts(matrices);
   const auto pairs = static_cast<int64_t>(pair_token_.size());
-  const bool int8_input = halves[0].matrix->uses_int8() || halves[1].matrix->uses_int8();
-  const CpuMatrix::Input input = PrepareInput(routes, x, experts.weight_scales_input, int8_input);
+  SpanSet input_spans, hidden_spans;
+  for (const Half& half : halves) half.matrix->AddSpan(input_spans);
+  down.AddSpan(hidden_spans);
+  const CpuMatrix::Input input = PrepareInput(routes, x, experts.weight_scales_input, input_spans);
 
   float* hidden = hidden_.Get<float>(static_cast<size_t>(pairs * 2 * ff));
   RunGateAndUp(halves, ff, input, hidden);
-  RunActivation(experts.activation, ff, down.uses_int8(), hidden);
+  RunActivation(experts.activation, ff, hidden_spans, hidden);
   float* results = results_.Get<float>(static_cast<size_t>(pairs * out.cols));
   RunDown(down, experts.down_bias, ff, hidden, results);
   AddUp(routes, experts.weight_scales_input, results, out);
@@ -105,7 +107,7 @@ void RoutedFfn::PackExperts(std::span<const CpuMatrix* const> matrices) {
 }
 
 // Pair p of every group is row index[p] of `rows`, or row p when index is null.
-void RoutedFfn::MakeTiles(QuantizedRows& rows, const int32_t* index) {
+void RoutedFfn::MakeTiles(QuantizedInput& rows, const int32_t* index) {
   // A generating stream has one pair in each group, which needs no tile and no barrier.
   const bool several = std::any_of(groups_.begin(), groups_.end(), [](const Group& group) { return group.pairs > 1; });
   if (!several || kernels_.make_tiles == nullptr) return;
@@ -121,7 +123,7 @@ void RoutedFfn::MakeTiles(QuantizedRows& rows, const int32_t* index) {
 }
 
 // Inputs are the tokens' rows, or, when weights scale the input, one row per pair.
-CpuMatrix::Input RoutedFfn::PrepareInput(const Routes& routes, Tensor x, bool weighted, bool int8) {
+CpuMatrix::Input RoutedFfn::PrepareInput(const Routes& routes, Tensor x, bool weighted, SpanSet spans) {
   CpuMatrix::Input input = {.x = x, .index = pair_token_.data()};
   if (weighted) {
     const auto pairs = static_cast<int64_t>(pair_token_.size());
@@ -133,13 +135,12 @@ CpuMatrix::Input RoutedFfn::PrepareInput(const Routes& routes, Tensor x, bool we
     }
     input = {.x = {.data = rows, .rows = pairs, .cols = x.cols, .stride = x.cols}, .index = nullptr};
   }
-  if (int8) {
-    input_rows_.Resize(input.x.rows, x.cols);
+  if (!spans.empty()) {
+    input_rows_.Resize(spans, input.x.rows, x.cols);
     const int64_t grain = std::max<int64_t>(1, 16384 / x.cols);
     pool_.ParallelFor(input.x.rows, grain, [&](int64_t begin, int64_t end, int) {
       for (int64_t row = begin; row < end; ++row) input_rows_.Quantize(kernels_, row, input.x.row(row));
     });
-    input.quantized = input_rows_.view();
     MakeTiles(input_rows_, input.index);
   }
   return input;
@@ -157,13 +158,15 @@ void RoutedFfn::RunGateAndUp(std::span<const Half> halves, int64_t ff, const Cpu
       const Group& group = groups_[item / tiles / halves.size()];
       CpuMatrix::Input rows = input;
       rows.tokens = group.pairs;
-      const bool quantized = input.quantized.codes != nullptr;
+      int64_t first_row = 0;
       if (input.index != nullptr) {
         rows.index = input.index + group.first_pair;
-        if (quantized) rows.quantized = input_rows_.view(0, FirstTile(group));
       } else {
-        rows.x.data = input.x.row(group.first_pair);
-        if (quantized) rows.quantized = input_rows_.view(group.first_pair, FirstTile(group));
+        first_row = group.first_pair;
+        rows.x.data = input.x.row(first_row);
+      }
+      if (half.matrix->uses_int8()) {
+        rows.quantized = input_rows_.view(half.matrix->scale_span(), first_row, FirstTile(group));
       }
       const int64_t first = tile * kTileRows;  // Of the half's rows.
       const int64_t last = std::min(ff, (tile + tile_count) * kTileRows);
@@ -176,11 +179,12 @@ void RoutedFfn::RunGateAndUp(std::span<const Half> halves, int64_t ff, const Cpu
 }
 
 // The first half of each row of hidden becomes act(gate) * up, and its int8 form.
-void RoutedFfn::RunActivation(Activation activation, int64_t ff, bool int8, float* hidden) {
+void RoutedFfn::RunActivation(Activation activation, int64_t ff, SpanSet spans, float* hidden) {
   const auto pairs = static_cast<int64_t>(pair_token_.size());
   const Tensor gate = {.data = hidden, .rows = pairs, .cols = ff, .stride = 2 * ff};
   const Tensor up = {.data = hidden + ff, .rows = pairs, .cols = ff, .stride = 2 * ff};
-  if (int8) hidden_rows_.Resize(pairs, ff);
+  const bool int8 = !spans.empty();
+  if (int8) hidden_rows_.Resize(spans, pairs, ff);
   pool_.ParallelFor(pairs, [&](int64_t begin, int64_t end, int) {
     GatedActivationRows(isa_, activation, gate, up, begin, end);
     if (!int8) return;
@@ -204,7 +208,9 @@ void RoutedFfn::RunDown(const CpuMatrix& down, const float* bias, int64_t ff, co
                  .cols = ff,
                  .stride = 2 * ff};
       input.tokens = group.pairs;
-      if (down.uses_int8()) input.quantized = hidden_rows_.view(group.first_pair, FirstTile(group));
+      if (down.uses_int8()) {
+        input.quantized = hidden_rows_.view(down.scale_span(), group.first_pair, FirstTile(group));
+      }
       const int64_t first = tile * kTileRows;
       down.Multiply(kernels_, group.expert, first, std::min(rows, (tile + tile_count) * kTileRows), input,
                     results + group.first_pair * rows + first, rows,

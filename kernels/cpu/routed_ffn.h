@@ -39,10 +39,10 @@ class RoutedFfn {
 
   void GroupPairs(const Routes& routes, int64_t tokens, int64_t expert_count);
   void PackExperts(std::span<const CpuMatrix* const> matrices);
-  void MakeTiles(QuantizedRows& rows, const int32_t* index);
-  CpuMatrix::Input PrepareInput(const Routes& routes, Tensor x, bool weighted, bool int8);
+  void MakeTiles(QuantizedInput& rows, const int32_t* index);
+  CpuMatrix::Input PrepareInput(const Routes& routes, Tensor x, bool weighted, SpanSet spans);
   void RunGateAndUp(std::span<const Half> halves, int64_t ff, const CpuMatrix::Input& input, float* hidden);
-  void RunActivation(Activation activation, int64_t ff, bool int8, float* hidden);
+  void RunActivation(Activation activation, int64_t ff, SpanSet spans, float* hidden);
   void RunDown(const CpuMatrix& down, const float* bias, int64_t ff, const float* hidden, float* results);
   void AddUp(const Routes& routes, bool weighted_input, const float* results, Tensor out);
 
@@ -62,8 +62,8 @@ class RoutedFfn {
   std::vector<int32_t> pair_route_;     // [pairs]: index in Routes.
   std::vector<int32_t> pair_of_route_;  // [T * k], -1 where no expert.
   std::vector<int64_t> expert_counts_;  // [E + 1]
-  QuantizedRows input_rows_;
-  QuantizedRows hidden_rows_;
+  QuantizedInput input_rows_;
+  QuantizedInput hidden_rows_;
   Scratch weighted_, hidden_, results_;
 };
 

@@ -57,7 +57,7 @@ struct Problem {
     }
     QuantizedRows quantized;
     if ((*matrix)->uses_int8()) {
-      quantized.Resize(tokens, cols);
+      quantized.Resize(tokens, cols, (*matrix)->scale_span());
       for (int64_t t = 0; t < tokens; ++t) quantized.Quantize(kernels, t, x.data() + t * cols);
     }
     if ((*matrix)->uses_int8() && kernels.make_tiles != nullptr) {
@@ -87,7 +87,8 @@ struct Problem {
 void ExpectInt8Product(const Problem& p, const std::vector<float>& out) {
   std::vector<float> weight(static_cast<size_t>(p.cols));
   QuantizedRows quantized;
-  quantized.Resize(p.tokens, p.cols);
+  const bool chunk_scales = ScalarKernels().chunk_scales[static_cast<size_t>(p.dtype)];
+  quantized.Resize(p.tokens, p.cols, chunk_scales ? ScaleSpan::kChunk : ScaleSpan::kBlock);
   for (int64_t t = 0; t < p.tokens; ++t) quantized.Quantize(ScalarKernels(), t, p.x.data() + t * p.cols);
   const QuantizedView x = quantized.view();
   for (int64_t r = 0; r < p.rows; ++r) {
@@ -115,7 +116,7 @@ TEST(MatMul, Int8ProductsMeetTheDecodedWeightsAndAgreeBitForBit) {
     const int64_t block = Info(dtype).block_elements;
     for (const int64_t cols : {block, 3 * block, 20 * block}) {
       for (const int64_t rows : {1, 7, 19, 40}) {
-        for (const int64_t tokens : {1, 2, 3, 5, 9, 13}) {
+        for (const int64_t tokens : {1, 2, 3, 5, 9, 19}) {
           const Problem problem(dtype, rows, cols, tokens, static_cast<uint32_t>(rows * cols + tokens));
           const std::vector<float> reference = problem.Multiply(ScalarKernels(), ActivationMode::kInt8, {});
           SCOPED_TRACE(testing::Message() << Info(dtype).name << ", " << rows << " x " << cols << ", " << tokens);
@@ -268,7 +269,7 @@ TEST(MatMul, AnyRangeOfRowsOfAPackedMatrix) {
     if (panels > 0) (*matrix)->FinishPacking(0);
     const std::vector<float> all = p.Multiply(ScalarKernels(), ActivationMode::kInt8, {});
     QuantizedRows quantized;
-    quantized.Resize(p.tokens, p.cols);
+    quantized.Resize(p.tokens, p.cols, (*matrix)->scale_span());
     for (int64_t t = 0; t < p.tokens; ++t) quantized.Quantize(kernels.table, t, p.x.data() + t * p.cols);
     if (kernels.table.make_tiles != nullptr) {
       quantized.ResizeTiles(p.tokens);

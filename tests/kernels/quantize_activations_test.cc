@@ -39,6 +39,30 @@ TEST(QuantizeActivations, CodesScalesAndSumsFollowTheirDefinition) {
   }
 }
 
+TEST(QuantizeActivations, AChunkSharesItsScale) {
+  const int64_t cols = 512;
+  std::vector<float> x = RandomActivations(cols, 3);
+  x[100] = 900.0f;
+  x[300] = std::numeric_limits<float>::quiet_NaN();
+  QuantizedRows quantized;
+  quantized.Resize(1, cols, ScaleSpan::kChunk);
+  for (const KernelTable* kernels : {&ScalarKernels(), IsaSupported(Isa::kAvx2) ? &Avx2Kernels() : nullptr}) {
+    if (kernels == nullptr) continue;
+    quantized.Quantize(*kernels, 0, x.data());
+    const QuantizedView view = quantized.view();
+    for (int64_t b = 0; b < 8; ++b) {
+      EXPECT_FLOAT_EQ(view.scales[b], 900.0f / 127.0f);
+      EXPECT_TRUE(std::isnan(view.scales[8 + b]));
+      int sum = 0;
+      for (int64_t i = 32 * b; i < 32 * b + 32; ++i) {
+        ASSERT_LE(std::abs(view.scales[b] * static_cast<float>(view.codes[i]) - x[i]), 0.50001f * view.scales[b]);
+        sum += view.codes[i];
+      }
+      EXPECT_EQ(view.sums16[2 * b] + view.sums16[2 * b + 1], sum);
+    }
+  }
+}
+
 TEST(QuantizeActivations, SameBitsOnEveryInstructionSet) {
   if (!IsaSupported(Isa::kAvx2)) return;
   std::vector<float> x = RandomActivations(32 * 64, 2);
