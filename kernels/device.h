@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/formats/dtype.h"
+#include "kernels/formats/kv_type.h"
 
 namespace barn {
 
@@ -91,15 +92,17 @@ struct ExpertMatrices {
   bool weight_scales_input = false;  // llama4: the route's weight multiplies the expert's input, not its output.
 };
 
-enum class KvType { kF16, kF32 };
-
-// Keys and values of one layer in blocks of block_tokens positions.
-// k: [blocks, block_tokens, kv_heads, k_width], v: [blocks, block_tokens, kv_heads, v_width].
+// Keys and values of one layer in blocks of block_tokens positions, a head's rows of a block together.
+// k: [blocks, kv_heads, block_tokens, k_width], v: [blocks, kv_heads, block_tokens, v_width].
 // With v_is_k_prefix (MLA) v is null and the value is the first v_width elements of the key.
+// With kQ8_0 they are int8 codes, and beside them lie the f16 scales of 32 elements each:
+// k_scales: [blocks, kv_heads, block_tokens, Q8Scales(k_width)], v_scales likewise; null with other types.
 struct KvLayer {
   KvType type = KvType::kF16;
   void* k = nullptr;
   void* v = nullptr;
+  uint16_t* k_scales = nullptr;
+  uint16_t* v_scales = nullptr;
   int64_t block_tokens = 0;
   int64_t kv_heads = 0;
   int64_t k_width = 0;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/formats/kv_type.h"
 #include "sharding/gguf.h"
 
 namespace barn {
@@ -18,6 +19,9 @@ struct KvShape {
   bool v_is_k_prefix = false;
 
   int64_t elements_per_token() const { return kv_heads * (k_width + (v_is_k_prefix ? 0 : v_width)); }
+  int64_t bytes_per_token(KvType type) const {
+    return kv_heads * (KvRowBytes(type, k_width) + (v_is_k_prefix ? 0 : KvRowBytes(type, v_width)));
+  }
 };
 
 // What every architecture needs, from metadata and tensor shapes. Hyperparameters that only one architecture has are

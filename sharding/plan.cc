@@ -58,7 +58,7 @@ class StageCost {
     if (is_first) stage.weights_bytes += first_bytes_;
     if (is_last) stage.weights_bytes += last_bytes_;
     if (is_first && is_last) stage.weights_bytes -= shared_bytes_;
-    stage.kv_bytes = (kv_elements_[Index(last)] - kv_elements_[Index(first)]) * kv_element_bytes_ * context_tokens;
+    stage.kv_bytes = (kv_token_bytes_[Index(last)] - kv_token_bytes_[Index(first)]) * context_tokens;
     stage.scratch_bytes = scratch_bytes_ + (is_last ? logits_bytes_ : 0);
     return stage;
   }
@@ -67,9 +67,8 @@ class StageCost {
   static size_t Index(int64_t layer) { return static_cast<size_t>(layer); }
 
   const int64_t layers_;
-  const int64_t kv_element_bytes_;
-  std::vector<int64_t> weights_;      // [layers + 1], running sums
-  std::vector<int64_t> kv_elements_;  // [layers + 1], running sums of elements per token
+  std::vector<int64_t> weights_;         // [layers + 1], running sums
+  std::vector<int64_t> kv_token_bytes_;  // [layers + 1], running sums
   int64_t every_bytes_ = 0;
   int64_t first_bytes_ = 0;
   int64_t last_bytes_ = 0;
@@ -96,12 +95,12 @@ int64_t ActivationValuesPerRow(const Catalogue& catalogue, const ModelConfig& co
 }
 
 StageCost::StageCost(const Catalogue& catalogue, const ModelConfig& config, const PlanOptions& options)
-    : layers_(catalogue.layers), kv_element_bytes_(options.kv == KvElement::kF16 ? 2 : 4) {
+    : layers_(catalogue.layers) {
   weights_.push_back(0);
-  kv_elements_.push_back(0);
+  kv_token_bytes_.push_back(0);
   for (int64_t layer = 0; layer < layers_; ++layer) {
     weights_.push_back(weights_.back() + catalogue.LayerBytes(layer));
-    kv_elements_.push_back(kv_elements_.back() + config.kv[Index(layer)].elements_per_token());
+    kv_token_bytes_.push_back(kv_token_bytes_.back() + config.kv[Index(layer)].bytes_per_token(options.kv));
   }
   for (const CatalogueEntry& entry : catalogue.entries) {
     const bool on_first = OnFirstStage(entry);

@@ -11,8 +11,6 @@
 
 namespace barn {
 
-enum class KvElement { kF16, kF32 };
-
 // A machine that may hold a part of the model.
 struct PlanNode {
   std::string name;
@@ -24,7 +22,7 @@ struct PlanOptions {
   // KV positions to reserve, over all sequences, rounded up to whole blocks. 0: the planner takes room for 4 sequences
   // of min(the model's training context, 4096) tokens, or as much of it as fits, at least min(training context, 512).
   int64_t context_tokens = 0;
-  KvElement kv = KvElement::kF16;
+  KvType kv = KvType::kF16;
   int64_t step_tokens_max = 512;  // Rows of one step, for the activation scratch.
 };
 
@@ -44,7 +42,7 @@ struct ShardPlan {
   int64_t context_tokens = 0;
   int64_t kv_block_tokens = 32;
   int64_t kv_blocks = 0;  // On every stage; context_tokens = kv_blocks * kv_block_tokens.
-  KvElement kv = KvElement::kF16;
+  KvType kv = KvType::kF16;
 };
 
 // Contiguous layer ranges for every node, in the given order, so that the fullest node (share of its memory) is as

@@ -9,8 +9,6 @@
 namespace barn {
 namespace {
 
-const char* KvName(KvElement kv) { return kv == KvElement::kF16 ? "f16" : "f32"; }
-
 int64_t TotalBytes(const PlanStage& stage) { return stage.weights_bytes + stage.kv_bytes + stage.scratch_bytes; }
 
 double MemoryShare(const PlanStage& stage, const PlanNode& node) {
@@ -31,7 +29,7 @@ std::vector<std::string> UnusedNodes(const ShardPlan& plan, std::span<const Plan
 
 std::string PlanText(const ShardPlan& plan, std::span<const PlanNode> nodes) {
   std::string text = absl::StrFormat("context  %d tokens over all sequences (%d KV blocks of %d, %s)\n\n",
-                                     plan.context_tokens, plan.kv_blocks, plan.kv_block_tokens, KvName(plan.kv));
+                                     plan.context_tokens, plan.kv_blocks, plan.kv_block_tokens, KvTypeName(plan.kv));
   absl::StrAppendFormat(&text, "%-5s %-20s %-11s %10s %10s %10s %10s %10s %6s\n", "stage", "node", "layers", "weights",
                         "KV", "scratch", "total", "memory", "full");
   for (size_t i = 0; i < plan.stages.size(); ++i) {
@@ -51,7 +49,7 @@ std::string PlanText(const ShardPlan& plan, std::span<const PlanNode> nodes) {
 
 nlohmann::json PlanJson(const ShardPlan& plan, std::span<const PlanNode> nodes) {
   nlohmann::json json = {{"context_tokens", plan.context_tokens}, {"kv_block_tokens", plan.kv_block_tokens},
-                         {"kv_blocks", plan.kv_blocks},           {"kv", KvName(plan.kv)},
+                         {"kv_blocks", plan.kv_blocks},           {"kv", KvTypeName(plan.kv)},
                          {"stages", nlohmann::json::array()},     {"unused_nodes", UnusedNodes(plan, nodes)}};
   for (const PlanStage& stage : plan.stages) {
     const PlanNode& node = nodes[static_cast<size_t>(stage.node)];

@@ -30,12 +30,6 @@ absl::StatusOr<std::string> RandomToken() {
   return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(bytes), sizeof(bytes)));
 }
 
-KvElement KvElementOf(const ModelOptions& options) {
-  const char* activations = std::getenv("BARN_ACTIVATIONS");
-  const bool exact = activations != nullptr && std::string_view(activations) == "f32";
-  return options.kv_type == "f32" || (options.kv_type.empty() && exact) ? KvElement::kF32 : KvElement::kF16;
-}
-
 // Every worker gets cores of its own; workers beyond the cores share them in turn.
 std::vector<int> CpusOfWorker(const std::vector<int>& all, int worker, int workers) {
   std::vector<int> mine;
@@ -51,6 +45,12 @@ std::vector<int> CpusOfWorker(const std::vector<int>& all, int worker, int worke
 }
 
 }  // namespace
+
+KvType KvTypeOf(const ModelOptions& options) {
+  const char* activations = std::getenv("BARN_ACTIVATIONS");
+  const bool exact = activations != nullptr && std::string_view(activations) == "f32";
+  return ParseKvType(options.kv_type).value_or(exact ? KvType::kF32 : KvType::kF16);
+}
 
 absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Options& options) {
   auto cluster = std::make_unique<ServedCluster>();
@@ -71,7 +71,7 @@ absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Option
   engine.version = std::string(BarnVersion());
   engine.workers_expected = options.workers_expected;
   engine.context_tokens = options.model.context_tokens;
-  engine.kv = KvElementOf(options.model);
+  engine.kv = KvTypeOf(options.model);
   if (options.step_bytes_max > 0) {
     const int64_t row_bytes = config.vocabulary * static_cast<int64_t>(sizeof(Candidate));
     engine.step_tokens_max = std::clamp<int64_t>(options.step_bytes_max / row_bytes, 1, engine.step_tokens_max);

@@ -79,8 +79,7 @@ absl::Status Plan(const PlanSettings& settings) {
   if (nodes.empty()) {
     nodes.push_back({.name = "this-machine", .memory_bytes = PhysicalMemoryBytes(), .threads = 1});
   }
-  PlanOptions options{.context_tokens = settings.model.context_tokens,
-                      .kv = settings.model.kv_type == "f32" ? KvElement::kF32 : KvElement::kF16};
+  const PlanOptions options{.context_tokens = settings.model.context_tokens, .kv = KvTypeOf(settings.model)};
   BARN_ASSIGN_OR_RETURN(const ShardPlan plan, PlanShards(catalogue, config, nodes, options));
   const std::string text = settings.json ? PlanJson(plan, nodes).dump(2) + "\n" : PlanText(plan, nodes);
   std::fputs(text.c_str(), stdout);

@@ -33,7 +33,7 @@ struct ClusterOptions {
   std::string model_reference;         // For people: what `barn status` calls the model.
   int workers_expected = 1;            // The model is placed when so many have joined.
   int64_t context_tokens = 0;          // PlanOptions::context_tokens
-  KvElement kv = KvElement::kF16;
+  KvType kv = KvType::kF16;
   int64_t step_tokens_max = 512;
   int64_t waiting_max = 256;  // Requests in the queue; more are refused.
   absl::Duration heartbeat = absl::Milliseconds(500);

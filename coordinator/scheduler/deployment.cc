@@ -115,7 +115,7 @@ void Deployment::SendLoads(absl::Time now, Members& members, std::vector<SendToW
     load.set_last_layer(member.last_layer);
     load.set_kv_blocks(plan_.kv_blocks);
     load.set_kv_block_tokens(plan_.kv_block_tokens);
-    load.set_kv_type(plan_.kv == KvElement::kF16 ? "f16" : "f32");
+    load.set_kv_type(std::string(KvTypeName(plan_.kv)));
     load.set_step_tokens_max(options_.step_tokens_max);
     if (stage + 1 < stages()) {
       load.set_next_exchange_address(members.Find(stage_workers_[stage + 1])->hello.exchange_address());

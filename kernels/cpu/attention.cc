@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "kernels/check.h"
 #include "kernels/cpu/float_kernels.h"
+#include "kernels/cpu/kv_rows.h"
 
 namespace barn {
 namespace {
@@ -69,54 +69,6 @@ Item MakeItem(const AttentionArgs& args, const AttentionPlan& plan, const Attent
   const int64_t first = head_and_slice % plan.head_slices * plan.head_slice;
   return {&tile, kv_head, kv_head * group + first, std::min(plan.head_slice, group - first)};
 }
-
-// Copies keys (or values) of one KV head to out, as f32 rows of RoundUp16(width), zeros in the padding.
-class KvReader {
- public:
-  KvReader(const FloatKernels& kernels, const KvLayer& kv, std::span<const int32_t> blocks, int64_t kv_head)
-      : kernels_(kernels), kv_(kv), blocks_(blocks), kv_head_(kv_head) {}
-
-  // Those of [positions.begin, positions.end); positions up to `next_end` will be asked for next.
-  void Keys(Range positions, int64_t next_end, float* out) const {
-    Read(kv_.k, kv_.k_width, kv_.k_width, positions, next_end, out);
-  }
-  void Values(Range positions, int64_t next_end, float* out) const {
-    if (kv_.v_is_k_prefix) return Read(kv_.k, kv_.k_width, kv_.v_width, positions, next_end, out);
-    Read(kv_.v, kv_.v_width, kv_.v_width, positions, next_end, out);
-  }
-
- private:
-  const std::byte* Row(const void* cache, int64_t position, int64_t row_bytes) const {
-    const int64_t token = blocks_[position / kv_.block_tokens] * kv_.block_tokens + position % kv_.block_tokens;
-    return static_cast<const std::byte*>(cache) + (token * kv_.kv_heads + kv_head_) * row_bytes;
-  }
-
-  void Read(const void* cache, int64_t stored_width, int64_t width, Range positions, int64_t next_end,
-            float* out) const {
-    const int64_t padded = RoundUp16(width);
-    const int64_t element_bytes = kv_.type == KvType::kF16 ? 2 : 4;
-    const int64_t row_bytes = stored_width * element_bytes;
-    for (int64_t p = positions.begin; p < positions.end; ++p, out += padded) {
-      // The rows of one head lie too far apart for the hardware to foresee them.
-      if (p + kTilePositions < next_end) {
-        const std::byte* next = Row(cache, p + kTilePositions, row_bytes);
-        for (int64_t byte = 0; byte < width * element_bytes; byte += 64) __builtin_prefetch(next + byte, 0, 2);
-      }
-      const std::byte* row = Row(cache, p, row_bytes);
-      if (kv_.type == KvType::kF16) {
-        kernels_.half_to_float(reinterpret_cast<const uint16_t*>(row), out, width);
-      } else {
-        std::memcpy(out, row, width * sizeof(float));
-      }
-      std::fill(out + width, out + padded, 0.0f);
-    }
-  }
-
-  const FloatKernels& kernels_;
-  const KvLayer& kv_;
-  std::span<const int32_t> blocks_;
-  int64_t kv_head_;
-};
 
 // Memory of one thread. Everything is sized for plan.head_slice heads of a full tile.
 struct Scratch {
@@ -195,7 +147,7 @@ class ChunkAttention {
     for (int64_t t = seen_.begin; t < seen_.end; t += kTilePositions) {
       const int64_t end = std::min(t + kTilePositions, seen_.end);
       const int64_t padded = (end - t + 7) / 8 * 8;
-      reader_.Keys({first_ + t, first_ + end}, first_ + seen_.end, scratch_.tile);
+      reader_.Keys(first_ + t, first_ + end, first_ + seen_.end, scratch_.tile, width);
       std::fill(scratch_.tile + (end - t) * width, scratch_.tile + padded * width, 0.0f);
       ScoreTile(t, padded, width);
     }
@@ -218,7 +170,7 @@ class ChunkAttention {
     const int64_t width = RoundUp16(args_.kv->v_width);
     for (int64_t t = seen_.begin; t < seen_.end; t += kTilePositions) {
       const Range tile = {t, std::min(t + kTilePositions, seen_.end)};
-      reader_.Values({first_ + tile.begin, first_ + tile.end}, first_ + seen_.end, scratch_.tile);
+      reader_.Values(first_ + tile.begin, first_ + tile.end, first_ + seen_.end, scratch_.tile, width);
       // Neighbouring rows that see the same part of the tile are weighted together.
       int64_t row = 0;
       while (row < item_.tile->rows) {
@@ -397,31 +349,6 @@ void MergeRange(Isa isa, const AttentionArgs& args, const AttentionPlan& plan, i
                    SplitPartial(args, plan, item, head_and_slice, chunk, partials));
     }
     WriteResult(args, item, total);
-  }
-}
-
-void WriteKvRows(Isa isa, const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v,
-                 int64_t row_begin, int64_t row_end) {
-  const FloatKernels& kernels = FloatKernelsFor(isa);
-  BARN_CHECK(k.cols == kv.kv_heads * kv.k_width && (kv.v_is_k_prefix || v.cols == kv.kv_heads * kv.v_width));
-  const auto write = [&](const float* row, void* cache, int64_t token, int64_t width) {
-    if (kv.type == KvType::kF16) {
-      kernels.float_to_half(row, static_cast<uint16_t*>(cache) + token * width, width);
-    } else {
-      std::memcpy(static_cast<float*>(cache) + token * width, row, width * sizeof(float));
-    }
-  };
-  for (const SequenceRows& sequence : sequences) {
-    const int64_t begin = std::max(row_begin, sequence.first_row);
-    const int64_t end = std::min(row_end, sequence.first_row + sequence.rows);
-    for (int64_t r = begin; r < end; ++r) {
-      const int64_t position = sequence.first_position + r - sequence.first_row;
-      BARN_CHECK(position / kv.block_tokens < static_cast<int64_t>(sequence.blocks.size()));
-      const int64_t block = sequence.blocks[position / kv.block_tokens];
-      const int64_t token = block * kv.block_tokens + position % kv.block_tokens;
-      write(k.row(r), kv.k, token, k.cols);
-      if (!kv.v_is_k_prefix) write(v.row(r), kv.v, token, v.cols);
-    }
   }
 }
 

@@ -9,11 +9,6 @@
 
 namespace barn {
 
-// Writes rows [row_begin, row_end) of k [T, kv_heads * k_width] and v [T, kv_heads * v_width] to their KV blocks.
-// f16 values beyond the largest finite half become that half, so that no infinity enters the cache.
-void WriteKvRows(Isa isa, const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v,
-                 int64_t row_begin, int64_t row_end);
-
 // Consecutive rows of one sequence whose attention is computed together, so that they share reads of K and V.
 struct AttentionTile {
   int64_t sequence = 0;

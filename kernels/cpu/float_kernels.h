@@ -44,6 +44,11 @@ struct FloatKernels {
   void (*half_to_float)(const uint16_t* x, float* out, int64_t n);
   void (*float_to_half)(const float* x, uint16_t* out, int64_t n);  // Saturates at +-65504.
 
+  // Q8_0 in planes: value i is scales[i / 32] (f16) * codes[i], which f32 holds exactly. The same codes and scales on
+  // every instruction set. A NaN makes its 32 values NaN; values beyond 127 * 65504 become that.
+  void (*float_to_q8)(const float* x, int8_t* codes, uint16_t* scales, int64_t n);
+  void (*q8_to_float)(const int8_t* codes, const uint16_t* scales, float* out, int64_t n);
+
   // out[i * out_stride + j] = q[i] . k[j] for i < m, j < n. q: [m, width], k: [n, width]; n % 8 == 0, width % 16 == 0.
   void (*scores)(const float* q, int64_t m, const float* k, int64_t n, int64_t width, float* out, int64_t out_stride);
   // s[j] = e^(s[j] - max) for j in [begin, end), where s is capped first when softcap > 0. Also writes zeros from

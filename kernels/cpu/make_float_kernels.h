@@ -27,6 +27,8 @@ constexpr FloatKernels MakeFloatKernels() {
           .exp_sum = Row::ExpSum,
           .half_to_float = Row::HalfToFloats,
           .float_to_half = Row::FloatsToHalf,
+          .float_to_q8 = Row::FloatsToQ8,
+          .q8_to_float = Row::Q8ToFloats,
           .scores = Attend::Scores,
           .softmax = Attend::Softmax,
           .weighted_sum = Attend::WeightedSum,

@@ -44,6 +44,9 @@ struct VecScalar {
   }
   static V LoadHalf(const uint16_t* p) { return HalfToFloat(*p); }
   static void StoreHalf(uint16_t* p, V v) { *p = FloatToHalf(v); }
+  static V SetHalf(uint16_t half) { return HalfToFloat(half); }
+  static V LoadBytes(const int8_t* p) { return *p; }
+  static void StoreBytes(int8_t* p, V v) { *p = static_cast<int8_t>(v); }  // Of whole numbers in [-128, 127].
 };
 
 }  // namespace barn

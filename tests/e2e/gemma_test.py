@@ -57,8 +57,8 @@ class Gemma(unittest.TestCase):
         self.assertEqual(one, two)
         self.assertEqual(one, three)
 
-    def check_perplexity(self, reference, tolerance, env=None):
-        out = run_json("perplexity", GEMMA, TEXT, "--ctx", 512, "--chunks", 8, env=env, timeout=900)
+    def check_perplexity(self, reference, tolerance, *options, env=None):
+        out = run_json("perplexity", GEMMA, TEXT, "--ctx", 512, "--chunks", 8, *options, env=env, timeout=900)
         expected = ORACLE["perplexity"][reference]["ppl"]
         print(f"perplexity {out['perplexity']:.4f}, reference {expected}")
         self.assertLess(abs(out["perplexity"] / expected - 1), tolerance)
@@ -67,7 +67,10 @@ class Gemma(unittest.TestCase):
         self.check_perplexity("Q4_K_M", 0.015)
 
     def test_perplexity_f32(self):
-        self.check_perplexity("F32", 0.003, EXACT)
+        self.check_perplexity("F32", 0.003, env=EXACT)
+
+    def test_perplexity_q8_0_cache(self):
+        self.check_perplexity("Q4_K_M", 0.015, "--kv-type", "q8_0")
 
 
 if __name__ == "__main__":

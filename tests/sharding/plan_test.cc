@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <random>
 #include <string>
 
@@ -64,9 +65,15 @@ void CheckPlan(const Model& model, const ShardPlan& plan, const std::vector<Plan
     EXPECT_EQ(stage.weights_bytes, weights_bytes);
     int64_t kv_bytes = 0;
     for (int64_t layer = stage.first_layer; layer < stage.last_layer; ++layer) {
-      kv_bytes += model.config.kv[static_cast<size_t>(layer)].elements_per_token() * plan.context_tokens;
+      const KvShape& shape = model.config.kv[static_cast<size_t>(layer)];
+      const int64_t element_bytes = options.kv == KvType::kF32 ? 4 : options.kv == KvType::kF16 ? 2 : 1;
+      int64_t token_bytes = shape.elements_per_token() * element_bytes;
+      // A scale of two bytes for 32 elements of a head, or for what is left of them.
+      const int64_t scales = (shape.k_width + 31) / 32 + (shape.v_width + 31) / 32;
+      if (options.kv == KvType::kQ8_0) token_bytes += 2 * shape.kv_heads * scales;
+      kv_bytes += token_bytes * plan.context_tokens;
     }
-    EXPECT_EQ(stage.kv_bytes, kv_bytes * (options.kv == KvElement::kF16 ? 2 : 4));
+    EXPECT_EQ(stage.kv_bytes, kv_bytes);
     EXPECT_GT(stage.scratch_bytes, 0);
   }
   EXPECT_EQ(next_layer, model.config.layers);
@@ -93,7 +100,7 @@ TEST(PlanShards, RandomModelsAndNodes) {
     for (int64_t n = pick(1, 6); n > 0; --n) memory.push_back(pick(100'000, 2'000'000));
     const std::vector<PlanNode> nodes = Nodes(memory);
     const PlanOptions options{.context_tokens = pick(0, 3) == 0 ? 0 : pick(1, 2000),
-                              .kv = pick(0, 1) == 0 ? KvElement::kF16 : KvElement::kF32,
+                              .kv = std::array{KvType::kF16, KvType::kF32, KvType::kQ8_0}[pick(0, 2)],
                               .step_tokens_max = pick(1, 256)};
     const auto plan = PlanShards(model.catalogue, model.config, nodes, options);
     if (!plan.ok()) {

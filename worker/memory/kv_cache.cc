@@ -6,18 +6,18 @@
 namespace barn {
 namespace {
 
-int64_t ElementBytes(KvType type) { return type == KvType::kF16 ? 2 : 4; }
-
-// Bytes of one pool. ResourceExhausted where they do not fit 63 bits.
-absl::StatusOr<int64_t> PoolBytes(const KvCacheOptions& options, int64_t kv_heads, int64_t width) {
-  int64_t bytes = ElementBytes(options.type);
-  for (const int64_t factor : {options.blocks, options.block_tokens, kv_heads, width}) {
+// Heads' rows of one pool. ResourceExhausted where their bytes would not fit 63 bits.
+absl::StatusOr<int64_t> PoolRows(const KvCacheOptions& options, int64_t kv_heads, int64_t width) {
+  int64_t rows = 1;
+  int64_t bytes = KvRowBytes(options.type, width);
+  for (const int64_t factor : {options.blocks, options.block_tokens, kv_heads}) {
     if (__builtin_mul_overflow(bytes, factor, &bytes)) {
       return absl::ResourceExhaustedError(absl::StrFormat("%d KV blocks of %d tokens, %d heads of %d, are too large",
                                                           options.blocks, options.block_tokens, kv_heads, width));
     }
+    rows *= factor;
   }
-  return bytes;
+  return rows;
 }
 
 }  // namespace
@@ -31,12 +31,19 @@ absl::StatusOr<KvCache> KvCache::Create(Device& device, std::span<const KvShape>
   KvCache cache;
   cache.blocks_ = options.blocks;
   cache.block_tokens_ = options.block_tokens;
-  const auto allocate = [&](int64_t kv_heads, int64_t width) -> absl::StatusOr<void*> {
-    BARN_ASSIGN_OR_RETURN(const int64_t bytes, PoolBytes(options, kv_heads, width));
+  // The scales of Q8_0 lie before the codes, which need no alignment.
+  const auto allocate = [&](int64_t kv_heads, int64_t width, void*& elements, uint16_t*& scales) -> absl::Status {
+    BARN_ASSIGN_OR_RETURN(const int64_t rows, PoolRows(options, kv_heads, width));
+    const int64_t bytes = rows * KvRowBytes(options.type, width);
     BARN_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, device.AllocateKv(bytes));
+    elements = buffer->data();
+    if (options.type == KvType::kQ8_0) {
+      scales = static_cast<uint16_t*>(elements);
+      elements = scales + rows * Q8Scales(width);
+    }
     cache.bytes_ += bytes;
     cache.buffers_.push_back(std::move(buffer));
-    return cache.buffers_.back()->data();
+    return absl::OkStatus();
   };
   for (const KvShape& shape : layers) {
     if (shape.kv_heads < 1 || shape.k_width < 1 || shape.v_width < 1 ||
@@ -50,9 +57,9 @@ absl::StatusOr<KvCache> KvCache::Create(Device& device, std::span<const KvShape>
                   .k_width = shape.k_width,
                   .v_width = shape.v_width,
                   .v_is_k_prefix = shape.v_is_k_prefix};
-    BARN_ASSIGN_OR_RETURN(layer.k, allocate(shape.kv_heads, shape.k_width));
+    BARN_RETURN_IF_ERROR(allocate(shape.kv_heads, shape.k_width, layer.k, layer.k_scales));
     if (!shape.v_is_k_prefix) {
-      BARN_ASSIGN_OR_RETURN(layer.v, allocate(shape.kv_heads, shape.v_width));
+      BARN_RETURN_IF_ERROR(allocate(shape.kv_heads, shape.v_width, layer.v, layer.v_scales));
     }
     cache.layers_.push_back(layer);
   }

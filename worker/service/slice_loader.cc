@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "proto/base/status.h"
 #include "sharding/catalogue.h"
 #include "sharding/plan.h"
@@ -24,6 +25,8 @@ absl::Status CheckRange(const char* name, int64_t value, int64_t low, int64_t hi
   return absl::OkStatus();
 }
 
+KvType KvTypeOf(const proto::LoadRequest& request) { return ParseKvType(request.kv_type()).value_or(KvType::kF16); }
+
 absl::Status CheckRequest(const proto::LoadRequest& request) {
   BARN_RETURN_IF_ERROR(CheckRange("number of parts", request.parts_size(), 1, kPartsMax));
   BARN_RETURN_IF_ERROR(CheckRange("stages", request.stages(), 1, 1 << 16));
@@ -32,9 +35,9 @@ absl::Status CheckRequest(const proto::LoadRequest& request) {
   BARN_RETURN_IF_ERROR(CheckRange("kv_block_tokens", request.kv_block_tokens(), 1, kKvBlockTokensMax));
   BARN_RETURN_IF_ERROR(CheckRange("step_tokens_max", request.step_tokens_max(), 1, kStepTokensMax));
   BARN_RETURN_IF_ERROR(CheckRange("context_tokens", request.context_tokens(), 0, INT32_MAX));
-  if (!request.kv_type().empty() && request.kv_type() != "f16" && request.kv_type() != "f32") {
+  if (!request.kv_type().empty() && !ParseKvType(request.kv_type())) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("load: kv_type \"%s\" is neither f16 nor f32", request.kv_type()));
+        absl::StrFormat("load: kv_type \"%s\" is none of %s", request.kv_type(), absl::StrJoin(KvTypeNames(), ", ")));
   }
   return absl::OkStatus();
 }
@@ -85,12 +88,11 @@ std::vector<const CatalogueEntry*> EntriesOf(const proto::LoadRequest& request, 
 
 // KV bytes of the requested layers; kv_blocks and kv_block_tokens are bounded, so only the sum may exceed an int64.
 double KvBytes(const proto::LoadRequest& request, const ModelConfig& config) {
-  double elements = 0;
+  double token_bytes = 0;
   for (int64_t layer = request.first_layer(); layer < request.last_layer(); ++layer) {
-    elements += static_cast<double>(config.kv[layer].elements_per_token());
+    token_bytes += static_cast<double>(config.kv[layer].bytes_per_token(KvTypeOf(request)));
   }
-  return elements * static_cast<double>(request.kv_blocks() * request.kv_block_tokens()) *
-         (request.kv_type() == "f32" ? 4 : 2);
+  return token_bytes * static_cast<double>(request.kv_blocks() * request.kv_block_tokens());
 }
 
 // Weights and KV cache.
@@ -184,7 +186,7 @@ absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& 
                                          .is_last = request.stage() == request.stages() - 1,
                                          .kv_blocks = request.kv_blocks(),
                                          .kv_block_tokens = request.kv_block_tokens(),
-                                         .kv_type = request.kv_type() == "f32" ? KvType::kF32 : KvType::kF16,
+                                         .kv_type = KvTypeOf(request),
                                          .step_tokens_max = request.step_tokens_max(),
                                          .borrow_experts = needed_bytes > static_cast<double>(AvailableMemoryBytes()),
                                          .context_tokens = request.context_tokens()}));

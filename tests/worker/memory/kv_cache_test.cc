@@ -33,6 +33,21 @@ TEST_F(KvCacheTest, F32TakesTwiceTheBytes) {
   EXPECT_EQ(cache.bytes(), 3 * 8 * 4 * 2 * 64);
 }
 
+TEST_F(KvCacheTest, Q8TakesAByteForEachElementAndAScaleFor32OfARow) {
+  const std::vector<KvShape> shapes = {{.kv_heads = 2, .k_width = 64, .v_width = 32},
+                                       {.kv_heads = 3, .k_width = 81, .v_width = 64, .v_is_k_prefix = true}};
+  const KvCache cache = *KvCache::Create(*device_, shapes, {.blocks = 5, .block_tokens = 7, .type = KvType::kQ8_0});
+  EXPECT_EQ(cache.bytes(), 5 * 7 * (2 * (2 * 34 + 34) + 3 * (81 + 3 * 2)));
+  for (const int i : {0, 1}) {
+    const KvLayer& layer = cache.layer(i);
+    const int64_t rows = 5 * 7 * layer.kv_heads;
+    EXPECT_EQ(layer.k, layer.k_scales + rows * Q8Scales(layer.k_width));  // The scales end where the codes begin.
+    EXPECT_EQ(layer.v == nullptr, layer.v_is_k_prefix);
+    EXPECT_EQ(layer.v_scales == nullptr, layer.v_is_k_prefix);
+  }
+  EXPECT_EQ(cache.layer(0).v, cache.layer(0).v_scales + 5 * 7 * 2);
+}
+
 TEST_F(KvCacheTest, RefusesSizesThatMakeNoSense) {
   const std::vector<KvShape> good = {{.kv_heads = 2, .k_width = 32, .v_width = 32}};
   EXPECT_EQ(KvCache::Create(*device_, good, {.blocks = 0, .block_tokens = 8}).status().code(),

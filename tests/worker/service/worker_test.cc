@@ -240,7 +240,7 @@ TEST(Worker, HostileLoadsFailAndTheWorkerGoesOn) {
       {"kv_block_tokens", [](Load& l) { l.set_kv_block_tokens(-4); }},
       {"step_tokens_max", [](Load& l) { l.set_step_tokens_max(INT64_MAX); }},
       {"context_tokens", [](Load& l) { l.set_context_tokens(-1); }},
-      {"kv_type", [](Load& l) { l.set_kv_type("q8_0"); }},
+      {"kv_type", [](Load& l) { l.set_kv_type("q9_0"); }},
       {"layers 0 to 4", [](Load& l) { l.set_last_layer(4); }},
       {"layers 0 to 2", [](Load& l) { l.set_last_layer(2); }},
       {"layers -1", [](Load& l) { l.set_first_layer(-1); }},

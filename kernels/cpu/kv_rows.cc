@@ -1,0 +1,96 @@
+#include "kernels/cpu/kv_rows.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+#include "kernels/check.h"
+
+namespace barn {
+namespace {
+
+void WriteRow(const FloatKernels& kernels, KvType type, const float* values, int64_t width, int64_t row, void* elements,
+              uint16_t* scales) {
+  switch (type) {
+    case KvType::kF16:
+      kernels.float_to_half(values, static_cast<uint16_t*>(elements) + row * width, width);
+      return;
+    case KvType::kF32:
+      std::memcpy(static_cast<float*>(elements) + row * width, values, width * sizeof(float));
+      return;
+    case KvType::kQ8_0:
+      kernels.float_to_q8(values, static_cast<int8_t*>(elements) + row * width, scales + row * Q8Scales(width), width);
+      return;
+  }
+}
+
+int64_t ElementBytes(KvType type) {
+  if (type == KvType::kQ8_0) return 1;
+  return type == KvType::kF16 ? 2 : 4;
+}
+
+}  // namespace
+
+void WriteKvRows(Isa isa, const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v,
+                 int64_t row_begin, int64_t row_end) {
+  const FloatKernels& kernels = FloatKernelsFor(isa);
+  BARN_CHECK(k.cols == kv.kv_heads * kv.k_width && (kv.v_is_k_prefix || v.cols == kv.kv_heads * kv.v_width));
+  for (const SequenceRows& sequence : sequences) {
+    const int64_t begin = std::max(row_begin, sequence.first_row);
+    const int64_t end = std::min(row_end, sequence.first_row + sequence.rows);
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t position = sequence.first_position + r - sequence.first_row;
+      BARN_CHECK(position / kv.block_tokens < static_cast<int64_t>(sequence.blocks.size()));
+      for (int64_t head = 0; head < kv.kv_heads; ++head) {
+        const int64_t row = KvRow(kv, sequence.blocks, position, head);
+        WriteRow(kernels, kv.type, k.row(r) + head * kv.k_width, kv.k_width, row, kv.k, kv.k_scales);
+        if (kv.v_is_k_prefix) continue;
+        WriteRow(kernels, kv.type, v.row(r) + head * kv.v_width, kv.v_width, row, kv.v, kv.v_scales);
+      }
+    }
+  }
+}
+
+void KvReader::Keys(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const {
+  Read({kv_.k, kv_.k_scales, kv_.k_width}, kv_.k_width, begin, end, next_end, out, stride);
+}
+
+void KvReader::Values(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const {
+  const Plane plane =
+      kv_.v_is_k_prefix ? Plane{kv_.k, kv_.k_scales, kv_.k_width} : Plane{kv_.v, kv_.v_scales, kv_.v_width};
+  Read(plane, kv_.v_width, begin, end, next_end, out, stride);
+}
+
+void KvReader::ReadRow(const Plane& plane, int64_t width, int64_t row, float* out) const {
+  const int64_t first = row * plane.stored_width;
+  switch (kv_.type) {
+    case KvType::kF16:
+      kernels_.half_to_float(static_cast<const uint16_t*>(plane.elements) + first, out, width);
+      return;
+    case KvType::kF32:
+      std::memcpy(out, static_cast<const float*>(plane.elements) + first, width * sizeof(float));
+      return;
+    case KvType::kQ8_0:
+      kernels_.q8_to_float(static_cast<const int8_t*>(plane.elements) + first,
+                           plane.scales + row * Q8Scales(plane.stored_width), out, width);
+      return;
+  }
+}
+
+void KvReader::Read(const Plane& plane, int64_t width, int64_t begin, int64_t end, int64_t next_end, float* out,
+                    int64_t stride) const {
+  const int64_t element_bytes = ElementBytes(kv_.type);
+  for (int64_t p = begin; p < end; ++p, out += stride) {
+    // The next positions may lie in another block, which the hardware cannot foresee.
+    const int64_t ahead = p + (end - begin);
+    if (ahead < next_end) {
+      const auto* next = static_cast<const std::byte*>(plane.elements) +
+                         KvRow(kv_, blocks_, ahead, kv_head_) * plane.stored_width * element_bytes;
+      for (int64_t byte = 0; byte < width * element_bytes; byte += 64) __builtin_prefetch(next + byte, 0, 2);
+    }
+    ReadRow(plane, width, KvRow(kv_, blocks_, p, kv_head_), out);
+    std::fill(out + width, out + stride, 0.0f);
+  }
+}
+
+}  // namespace barn

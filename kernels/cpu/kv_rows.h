@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/cpu/float_kernels.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/device.h"
+
+namespace barn {
+
+// Row of KvLayer::k and v, counted in heads' rows, of `position` of a sequence with these blocks.
+inline int64_t KvRow(const KvLayer& kv, std::span<const int32_t> blocks, int64_t position, int64_t kv_head) {
+  return (blocks[position / kv.block_tokens] * kv.kv_heads + kv_head) * kv.block_tokens + position % kv.block_tokens;
+}
+
+// Writes rows [row_begin, row_end) of k [T, kv_heads * k_width] and v [T, kv_heads * v_width] to their KV blocks.
+// f16 values beyond the largest finite half become that half, so that no infinity enters the cache; for Q8_0 see
+// FloatKernels::float_to_q8.
+void WriteKvRows(Isa isa, const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v,
+                 int64_t row_begin, int64_t row_end);
+
+// Reads keys and values of one KV head of a sequence as f32. Borrows all that it is given.
+class KvReader {
+ public:
+  KvReader(const FloatKernels& kernels, const KvLayer& kv, std::span<const int32_t> blocks, int64_t kv_head)
+      : kernels_(kernels), kv_(kv), blocks_(blocks), kv_head_(kv_head) {}
+
+  // Keys of positions [begin, end) to rows of `stride` floats, zeros behind a key. Positions up to `next_end` will be
+  // asked for next, as many at a time.
+  void Keys(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const;
+  void Values(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const;
+
+ private:
+  struct Plane {
+    const void* elements;
+    const uint16_t* scales;
+    int64_t stored_width;
+  };
+  void ReadRow(const Plane& plane, int64_t width, int64_t row, float* out) const;
+  void Read(const Plane& plane, int64_t width, int64_t begin, int64_t end, int64_t next_end, float* out,
+            int64_t stride) const;
+
+  const FloatKernels& kernels_;
+  const KvLayer& kv_;
+  std::span<const int32_t> blocks_;
+  int64_t kv_head_;
+};
+
+}  // namespace barn
