@@ -1,14 +1,24 @@
 // `barn bench`: prompt and generation speed of a model through the whole system but HTTP.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <vector>
 
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "coordinator/cli/bench_report.h"
 #include "coordinator/cli/bench_speed.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/local_cluster.h"
+#include "coordinator/cli/machine.h"
+#include "coordinator/cli/memory_bound.h"
 #include "coordinator/cli/options.h"
+#include "kernels/cpu/bandwidth.h"
+#include "kernels/cpu/cores.h"
 #include "proto/base/status.h"
+#include "sharding/catalogue.h"
+#include "sharding/model_config.h"
+#include "worker/model/architectures.h"
 
 namespace barn {
 namespace {
@@ -19,6 +29,25 @@ struct BenchSettings {
   BenchWork work;
   bool json = false;
 };
+
+// What the attention of each layer reads, for the type of cache that was asked for.
+absl::StatusOr<std::vector<KvReads>> LayersOf(const ServedCluster& cluster, KvType kv) {
+  BARN_ASSIGN_OR_RETURN(const ModelSpec spec, DescribeModel(cluster.model(), 0));
+  std::vector<KvReads> layers;
+  for (const LayerSpec& layer : spec.layers) {
+    layers.push_back({.bytes_per_position = layer.attention.kv.bytes_per_token(kv),
+                      .positions_max = std::max(layer.attention.window, layer.attention.chunk)});
+  }
+  return layers;
+}
+
+absl::StatusOr<TokenBytes> TokenBytesOf(const ServedCluster& cluster, const BenchSettings& settings) {
+  BARN_ASSIGN_OR_RETURN(const Catalogue catalogue, BuildCatalogue(cluster.model()));
+  BARN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(cluster.model()));
+  BARN_ASSIGN_OR_RETURN(const std::vector<KvReads> layers, LayersOf(cluster, KvTypeOf(settings.model)));
+  const int64_t positions = FilledTokens(settings.work) + (settings.work.generated_tokens + 1) / 2;
+  return BytesOfToken(catalogue, config.experts_used, layers, positions);
+}
 
 absl::Status Bench(const BenchSettings& settings) {
   const BenchWork& work = settings.work;
@@ -33,6 +62,11 @@ absl::Status Bench(const BenchSettings& settings) {
     return absl::InvalidArgumentError(absl::StrFormat("a context of %d tokens is too short, this needs %d",
                                                       options.model.context_tokens, context_tokens));
   }
+  Machine machine = DescribeMachine();
+  machine.cores = CoreList().count();
+  machine.threads = LocalThreads(settings.local);
+  BARN_ASSIGN_OR_RETURN(machine.read_bytes_per_s, MeasureReadBandwidth(machine.threads));
+  const absl::Time began = absl::Now();
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<ServedCluster> cluster, ServedCluster::Start(options));
   BARN_RETURN_IF_ERROR(cluster->WaitReady());
   BenchReport report = {.model = cluster->reference().id,
@@ -41,13 +75,19 @@ absl::Status Bench(const BenchSettings& settings) {
                         .depth_tokens = work.depth_tokens,
                         .streams = work.streams,
                         .repetitions = work.repetitions,
+                        .load_s = absl::ToDoubleSeconds(absl::Now() - began),
+                        .machine = machine,
                         .workers = cluster->engine().State().workers};
+  BARN_ASSIGN_OR_RETURN(report.token_bytes, TokenBytesOf(*cluster, settings));
   if (work.prompt_tokens > 0) {
     BARN_ASSIGN_OR_RETURN(report.prompt, MeasurePrompt(*cluster, work));
   }
   if (work.generated_tokens > 0) {
     BARN_ASSIGN_OR_RETURN(report.generation, MeasureGeneration(*cluster, work));
   }
+  // Again, since others may have been at work before.
+  BARN_ASSIGN_OR_RETURN(const double read_bytes_per_s, MeasureReadBandwidth(machine.threads));
+  report.machine.read_bytes_per_s = std::max(report.machine.read_bytes_per_s, read_bytes_per_s);
   std::fputs((settings.json ? BenchJson(report) : BenchText(report)).c_str(), stdout);
   return absl::OkStatus();
 }

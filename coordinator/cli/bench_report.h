@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/cli/machine.h"
+#include "coordinator/cli/memory_bound.h"
 #include "coordinator/cli/statistics.h"
 #include "coordinator/scheduler/engine.h"
 
@@ -17,7 +19,10 @@ struct BenchReport {
   int64_t depth_tokens = 0;
   int streams = 1;
   int repetitions = 1;
-  std::vector<WorkerState> workers;
+  double load_s = 0;  // From the start of the processes until a token could be generated.
+  Machine machine;
+  std::vector<WorkerState> workers = {};
+  TokenBytes token_bytes = {};             // Of one stream's token, halfway through what is generated.
   std::optional<Summary> prompt = {};      // Tokens/s.
   std::optional<Summary> generation = {};  // Tokens/s of all streams together.
 };
@@ -25,7 +30,9 @@ struct BenchReport {
 std::string BenchText(const BenchReport& report);
 
 // Names that scripts rely on: prompt_tokens_per_s and generation_tokens_per_s (medians), each with _spread {min, max};
-// machine.
+// load_s, slices_bytes; token_bytes {dense, experts, kv}; machine {cpu, cores, threads, memory_bytes,
+// read_gb_per_s (10^9 bytes), system, governor, workers [{name, device, slice_bytes}]}. With one stream also
+// memory_bound_tokens_per_s and memory_bound_share, of generation. What is unknown is absent.
 std::string BenchJson(const BenchReport& report);
 
 }  // namespace barn

@@ -32,9 +32,6 @@ GenerateRequest Greedy(std::vector<int32_t> prompt, int64_t max_tokens) {
   return request;
 }
 
-// The prompt of a stream: it cannot be empty.
-int64_t FilledTokens(const BenchWork& work) { return std::max<int64_t>(work.depth_tokens, 1); }
-
 // What one stream generates: the token that ends its prompt, those that are timed, and what streams that started early
 // generate while the prompts of others are computed, a hundred rows and more of them in each step.
 int64_t StreamTokens(const BenchWork& work) {
@@ -80,6 +77,8 @@ absl::StatusOr<Summary> Repeat(Measure measure, ServedCluster& cluster, const Be
 }
 
 }  // namespace
+
+int64_t FilledTokens(const BenchWork& work) { return std::max<int64_t>(work.depth_tokens, 1); }
 
 int64_t ContextTokens(const BenchWork& work) {
   constexpr int64_t kBlockTokens = 32;  // Every stream's last block may be nearly empty.

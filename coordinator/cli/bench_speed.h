@@ -16,6 +16,9 @@ struct BenchWork {
   int repetitions = 5;
 };
 
+// Tokens of a stream's context before its first generated one: its prompt, which cannot be empty.
+int64_t FilledTokens(const BenchWork& work);
+
 // Positions of key-value cache that the work needs.
 int64_t ContextTokens(const BenchWork& work);
 

@@ -44,12 +44,25 @@ std::vector<int> CpusOfWorker(const std::vector<int>& all, int worker, int worke
   return mine;
 }
 
+int ThreadsOfWorker(const LocalWorkerOptions& options, const std::vector<int>& cpus) {
+  return options.threads > 0 ? options.threads : std::max<int>(1, static_cast<int>(cpus.size()));
+}
+
 }  // namespace
 
 KvType KvTypeOf(const ModelOptions& options) {
   const char* activations = std::getenv("BARN_ACTIVATIONS");
   const bool exact = activations != nullptr && std::string_view(activations) == "f32";
   return ParseKvType(options.kv_type).value_or(exact ? KvType::kF32 : KvType::kF16);
+}
+
+int LocalThreads(const LocalWorkerOptions& options) {
+  const std::vector<int> all = AllowedCpus();
+  int threads = 0;
+  for (int i = 0; i < options.workers; ++i) {
+    threads += ThreadsOfWorker(options, CpusOfWorker(all, i, options.workers));
+  }
+  return threads;
 }
 
 absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Options& options) {
@@ -89,14 +102,13 @@ absl::Status ServedCluster::StartWorker(int index) {
   const std::vector<int> all = AllowedCpus();
   ChildOptions child;
   child.cpus = local_.workers > 1 ? CpusOfWorker(all, index, local_.workers) : all;
-  const int threads = local_.threads > 0 ? local_.threads : std::max<int>(1, static_cast<int>(child.cpus.size()));
   child.arguments = {"worker",
                      "--join",
                      absl::StrCat("127.0.0.1:", engine_->port()),
                      "--name",
                      absl::StrCat("local-", index),
                      "--threads",
-                     absl::StrCat(threads)};
+                     absl::StrCat(ThreadsOfWorker(local_, child.cpus))};
   if (!local_.memory.empty()) {
     child.arguments.insert(child.arguments.end(), {"--memory", local_.memory});
   }

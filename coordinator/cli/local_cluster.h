@@ -31,6 +31,9 @@ struct LocalWorkerOptions {
   std::string cache;   // Empty: the default place.
 };
 
+// Threads of all local workers together.
+int LocalThreads(const LocalWorkerOptions& options);
+
 // A model that is being served: header, tokenizer, the coordinator's engine, and the worker processes started here
 // (none for `barn serve`). The members end in the right order.
 class ServedCluster {

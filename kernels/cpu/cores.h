@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <thread>
 
@@ -14,6 +15,8 @@ class CoreList {
   CoreList& operator=(const CoreList&) = delete;
 
   int count() const;  // At least 1.
+  // Of the last level, all caches of those cores together; 0 when unknown.
+  int64_t cache_bytes() const;
   // Binds the thread to core `index` in [0, count()); false when the system refuses.
   bool Bind(std::thread& thread, int index) const;
 
