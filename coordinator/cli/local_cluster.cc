@@ -82,6 +82,7 @@ absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Option
   engine.listen = options.listen;
   engine.token = cluster->token_;
   engine.version = std::string(BarnVersion());
+  engine.model_reference = cluster->reference_.id;
   engine.workers_expected = options.workers_expected;
   engine.context_tokens = options.model.context_tokens;
   engine.kv = KvTypeOf(options.model);

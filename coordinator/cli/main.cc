@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
   barn::AddLogitsCommand(app);
   barn::AddShowCommand(app);
   barn::AddPlanCommand(app);
+  barn::AddStatusCommand(app);
   barn::AddBenchCommand(app);
   barn::AddPerplexityCommand(app);
   barn::AddVersionCommand(app);

@@ -114,6 +114,15 @@ absl::Status Serve(const ServeSettings& settings) {
   return absl::OkStatus();
 }
 
+// Where workers and `barn status` come in.
+void AddClusterOptions(CLI::App* command, ServeSettings& settings) {
+  command->add_option("--cluster-listen", settings.cluster_listen, "ADDR:PORT for workers and barn status")
+      ->envname("BARN_CLUSTER_LISTEN")
+      ->capture_default_str();
+  command->add_option("--token", settings.token, "What workers must know to join; a fresh one by default")
+      ->envname("BARN_TOKEN");
+}
+
 }  // namespace
 
 void AddUpCommand(CLI::App& app) {
@@ -126,6 +135,7 @@ void AddUpCommand(CLI::App& app) {
   command->add_option("--listen", settings->listen, "ADDR:PORT for HTTP")
       ->envname("BARN_LISTEN")
       ->capture_default_str();
+  AddClusterOptions(command, *settings);
   SetWork(command, [settings] {
     settings->workers_expected = settings->local.workers;
     return Serve(*settings);
@@ -141,15 +151,11 @@ void AddServeCommand(CLI::App& app) {
   command->add_option("--listen", settings->listen, "ADDR:PORT for HTTP")
       ->envname("BARN_LISTEN")
       ->capture_default_str();
-  command->add_option("--cluster-listen", settings->cluster_listen, "ADDR:PORT for workers")
-      ->envname("BARN_CLUSTER_LISTEN")
-      ->capture_default_str();
   command->add_option("--expect-workers", settings->workers_expected, "Plan when so many workers have joined")
       ->envname("BARN_EXPECT_WORKERS")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  command->add_option("--token", settings->token, "What workers must know to join; a fresh one by default")
-      ->envname("BARN_TOKEN");
+  AddClusterOptions(command, *settings);
   SetWork(command, [settings] { return Serve(*settings); });
 }
 

@@ -5,6 +5,10 @@
 namespace barn {
 namespace {
 
+nlohmann::json ShareJson(const BusyShare& share) {
+  return {{"seconds", share.seconds}, {"busy", share.busy}, {"wait", share.wait}, {"idle", share.idle()}};
+}
+
 nlohmann::json WorkerJson(const WorkerState& worker) {
   return {{"id", worker.id},
           {"name", worker.name},
@@ -18,7 +22,9 @@ nlohmann::json WorkerJson(const WorkerState& worker) {
           {"load_bytes_per_second", worker.load_bytes_per_second},
           {"loaded", worker.loaded},
           {"busy_us", worker.busy_us},
-          {"wait_us", worker.wait_us}};
+          {"wait_us", worker.wait_us},
+          {"since_ready", ShareJson(worker.since_ready)},
+          {"recent", ShareJson(worker.recent)}};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 namespace barn {
 
 // The text of `barn status --json`: the fields of EngineState and WorkerState by name, and the model's reference.
+// Shares of time as {seconds, busy, wait, idle}.
 std::string StateJson(const EngineState& state, const std::string& model);
 
 }  // namespace barn

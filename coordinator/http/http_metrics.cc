@@ -84,6 +84,10 @@ void WriteWorkers(const EngineState& engine, Writer& out) {
   WriteWorkers(
       engine, "barn_worker_wait_seconds_total", "counter", "Time waiting for the stage before.",
       [](const WorkerState& w) { return static_cast<double>(w.wait_us) * 1e-6; }, out);
+  // Idle is the rest; shares of any stretch of time follow from rates of these.
+  WriteWorkers(
+      engine, "barn_worker_ready_seconds_total", "counter", "Time since the plan became ready.",
+      [](const WorkerState& w) { return w.since_ready.seconds; }, out);
 }
 
 }  // namespace

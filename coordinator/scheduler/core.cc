@@ -147,12 +147,20 @@ absl::Status Core::OnMessage(const proto::WorkerMessage& message, Member& member
     case proto::WorkerMessage::kLoadProgress:
       return deployment_.OnLoadProgress(now_, message.load_progress(), member);
     case proto::WorkerMessage::kLoadResult:
-      return deployment_.OnLoadResult(now_, message.load_result(), member, members_);
+      return OnLoadResult(message.load_result(), member);
     case proto::WorkerMessage::kStepResult:
       return OnStepResult(message.step_result(), member);
     default:
       return OnStepFailure(message.step_failure(), member);
   }
+}
+
+absl::Status Core::OnLoadResult(const proto::LoadResult& result, Member& member) {
+  const bool was_ready = deployment_.ready();
+  BARN_RETURN_IF_ERROR(deployment_.OnLoadResult(now_, result, member, members_));
+  if (was_ready || !deployment_.ready()) return absl::OkStatus();
+  for (const int64_t id : deployment_.stage_workers()) members_.Find(id)->time.Begin(now_);
+  return absl::OkStatus();
 }
 
 absl::Status Core::OnStepResult(const proto::StepResult& result, Member& member) {
@@ -164,8 +172,7 @@ absl::Status Core::OnStepResult(const proto::StepResult& result, Member& member)
     return absl::InvalidArgumentError(absl::StrFormat("step %d: a counter is out of bounds", result.step_id()));
   }
   ++member.steps_answered;
-  member.busy_us += result.compute_us();
-  member.wait_us += result.wait_us();
+  member.time.Add(result.compute_us(), result.wait_us());
   counters_.expert_bytes_read += result.expert_bytes_read();
   if (member.stage + 1 < deployment_.stages()) {
     if (result.sequences_size() == 0) return absl::OkStatus();
@@ -218,6 +225,7 @@ void Core::WatchTime() {
     DropAndDisconnect(id, absl::DeadlineExceededError(absl::StrFormat(
                               "no message for %s", absl::FormatDuration(now_ - members_.Find(id)->heard))));
   }
+  for (auto& [id, member] : members_.by_id()) member.time.Sample(now_);
   const bool loading = deployment_.phase() == Deployment::Phase::kLoading;
   const bool overdue = !in_flight_.empty() && now_ - in_flight_.front().sent > options_.step_deadline;
   if (!loading && !overdue) return;
@@ -308,7 +316,7 @@ EngineState Core::State() const {
   state.ready = deployment_.ready();
   state.failed = !deployment_.refusal().ok();
   state.reason = deployment_.Reason(members_);
-  for (const auto& [id, member] : members_.by_id()) state.workers.push_back(member.State());
+  for (const auto& [id, member] : members_.by_id()) state.workers.push_back(member.State(now_));
   state.context_tokens_max = state.ready ? deployment_.sequence_tokens_max() : 0;
   state.kv_blocks_total = sequences_.blocks().total();
   state.kv_blocks_free = sequences_.blocks().free();

@@ -58,6 +58,7 @@ class Core {
 
   // Messages of the current epoch from a member that has a stage. InvalidArgument: no working worker sends that.
   absl::Status OnMessage(const proto::WorkerMessage& message, Member& member);
+  absl::Status OnLoadResult(const proto::LoadResult& result, Member& member);
   absl::Status OnStepResult(const proto::StepResult& result, Member& member);
   absl::Status OnStepFailure(const proto::StepFailure& failure, const Member& member);
   void ApplyStep(const BatchStep& step, const std::vector<const proto::SequenceResult*>& results);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "coordinator/scheduler/busy_time.h"
 #include "coordinator/scheduler/request.h"
 
 namespace barn {
@@ -25,6 +26,8 @@ struct WorkerState {
   bool loaded = false;
   int64_t busy_us = 0;  // Time in kernels since the plan began.
   int64_t wait_us = 0;  // Time waiting for the stage before.
+  BusyShare since_ready;
+  BusyShare recent;  // The last ten seconds.
 };
 
 // A picture of the cluster; counters only grow while the process lives.

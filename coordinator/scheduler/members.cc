@@ -39,7 +39,7 @@ absl::Status CheckHello(const proto::Hello& hello, const std::string& version) {
 
 }  // namespace
 
-WorkerState Member::State() const {
+WorkerState Member::State(absl::Time now) const {
   return {.id = id,
           .name = hello.name(),
           .device = hello.device(),
@@ -51,8 +51,10 @@ WorkerState Member::State() const {
           .load_bytes_total = load_bytes_total,
           .load_bytes_per_second = load_bytes_per_second,
           .loaded = loaded,
-          .busy_us = busy_us,
-          .wait_us = wait_us};
+          .busy_us = time.busy_us(),
+          .wait_us = time.wait_us(),
+          .since_ready = time.SinceBegin(now),
+          .recent = time.Recent(now)};
 }
 
 absl::Status Members::Join(absl::Time now, int64_t id, const proto::Hello& hello, const std::string& version) {
@@ -89,7 +91,7 @@ void Members::ClearStages() {
     member.load_bytes_per_second = 0;
     member.loaded = false;
     member.steps_answered = 0;
-    member.busy_us = member.wait_us = 0;
+    member.time = {};
   }
 }
 

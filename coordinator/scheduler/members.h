@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "coordinator/scheduler/busy_time.h"
 #include "coordinator/scheduler/engine.h"
 #include "proto/cluster.pb.h"
 
@@ -27,10 +28,9 @@ struct Member {
   double load_bytes_per_second = 0;
   bool loaded = false;
   int64_t steps_answered = 0;  // Of the current epoch; step ids count from 1, so this is also the last answered id.
-  int64_t busy_us = 0;
-  int64_t wait_us = 0;
+  BusyTime time;               // Of the current plan.
 
-  WorkerState State() const;
+  WorkerState State(absl::Time now) const;
 };
 
 // The workers by id. A worker leaves when its stream breaks, when its lease runs out or when it breaks the protocol.

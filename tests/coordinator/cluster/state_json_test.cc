@@ -15,6 +15,7 @@ TEST(StateJson, NamesEveryFieldAndSurvivesAnyName) {
   worker.id = 3;
   worker.name = "bad \xff name";
   worker.last_layer = 7;
+  worker.recent = {.seconds = 10, .busy = 0.5, .wait = 0.25};
   const auto json = nlohmann::json::parse(StateJson(state, "m"));
   EXPECT_EQ(json["model"], "m");
   EXPECT_EQ(json["reason"], "loading 41 %");
@@ -23,7 +24,10 @@ TEST(StateJson, NamesEveryFieldAndSurvivesAnyName) {
   EXPECT_EQ(json["workers"][0]["last_layer"], 7);
   EXPECT_EQ(json["workers"][0]["name"], "bad \xef\xbf\xbd name");
   EXPECT_EQ(json.size(), 16u);
-  EXPECT_EQ(json["workers"][0].size(), 13u);
+  EXPECT_EQ(json["workers"][0].size(), 15u);
+  EXPECT_EQ(json["workers"][0]["recent"],
+            (nlohmann::json{{"seconds", 10.0}, {"busy", 0.5}, {"wait", 0.25}, {"idle", 0.25}}));
+  EXPECT_EQ(json["workers"][0]["since_ready"]["seconds"], 0);
 }
 
 }  // namespace

@@ -148,6 +148,31 @@ TEST_F(CoreTest, WelcomesLoadsAndDecodes) {
   EXPECT_EQ(state.workers[0].busy_us, 40);
 }
 
+// Time before the plan was ready does not count, and a new plan starts at nothing.
+TEST_F(CoreTest, TellsHowWorkersSpendTheirTime) {
+  MakeReady(2);
+  EXPECT_EQ(core_->State().workers[0].since_ready.seconds, 0);
+  ASSERT_TRUE(Submit(1, Request({1, 2, 3}, 2)).ok());
+  const auto answer = [&](int64_t id, int64_t compute_us, int64_t wait_us) {
+    WorkerSaid event = Compute(id);
+    event.message.mutable_step_result()->set_compute_us(compute_us);
+    event.message.mutable_step_result()->set_wait_us(wait_us);
+    return event;
+  };
+  Step({answer(1, 500'000, 0)});
+  Step({answer(2, 250'000, 500'000)});
+  now_ += absl::Seconds(1);
+  Step({Beat(1), Beat(2)});
+  const EngineState state = core_->State();
+  EXPECT_DOUBLE_EQ(state.workers[0].since_ready.busy * state.workers[0].since_ready.seconds, 0.5);
+  EXPECT_DOUBLE_EQ(state.workers[1].recent.busy * state.workers[1].recent.seconds, 0.25);
+  EXPECT_DOUBLE_EQ(state.workers[1].recent.wait * state.workers[1].recent.seconds, 0.5);
+  EXPECT_NEAR(state.workers[0].since_ready.seconds, 1, 0.1);
+  Step({WorkerLost{.worker_id = 1, .reason = "gone"}});
+  EXPECT_EQ(core_->State().workers[0].since_ready.seconds, 0);
+  EXPECT_EQ(core_->State().workers[0].busy_us, 0);
+}
+
 TEST_F(CoreTest, EveryStageGetsTheStepAndOnlyTheLastAnswers) {
   MakeReady(3);
   ASSERT_TRUE(Submit(1, Request({1, 2, 3}, 2)).ok());
