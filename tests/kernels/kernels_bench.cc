@@ -1,26 +1,24 @@
 #include <benchmark/benchmark.h>
 
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "kernels/device.h"
+#include "tests/kernels/memory_share.h"
 #include "tests/kernels/random_weights.h"
 
 // Weight bytes and products per second of each format, on the instruction set and the threads of the environment:
-// BARN_CPU_ISA, BARN_ACTIVATIONS, BARN_BENCH_THREADS. One token meets 64 MiB of weights, more than the caches hold, or
-// 128 KiB, which shows what the arithmetic alone allows; many tokens meet 4 MiB.
+// BARN_CPU_ISA, BARN_ACTIVATIONS, BARN_BENCH_THREADS; of_memory compares with what as many threads read. One token
+// meets 64 MiB of weights, more than the caches hold, or 128 KiB, which shows what the arithmetic alone allows; many
+// tokens meet 4 MiB.
 
 namespace barn {
 namespace {
 
 constexpr int64_t kCols = 2048;
 
-std::unique_ptr<Device> MakeDevice() {
-  const char* threads = std::getenv("BARN_BENCH_THREADS");
-  return CreateCpuDevice({.threads = threads == nullptr ? 0 : std::atoi(threads)}).value();
-}
+std::unique_ptr<Device> MakeDevice() { return CreateCpuDevice({.threads = BenchThreads()}).value(); }
 
 void BM_MatMul(benchmark::State& state, DType dtype) {
   const int64_t tokens = state.range(0);
@@ -32,7 +30,7 @@ void BM_MatMul(benchmark::State& state, DType dtype) {
   std::vector<float> out(static_cast<size_t>(tokens * rows));
   const Projection projection = {weight.get(), nullptr, {out.data(), tokens, rows, rows}};
   for (auto _ : state) device->MatMul({&projection, 1}, {x.data(), tokens, kCols, kCols});
-  state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(bytes.size()));
+  ReportBytes(state, static_cast<int64_t>(bytes.size()));
   state.counters["products"] =
       benchmark::Counter(static_cast<double>(tokens * rows * kCols), benchmark::Counter::kIsIterationInvariantRate);
   state.SetLabel(device->Describe());
@@ -61,7 +59,7 @@ void BM_RoutedFfn(benchmark::State& state, DType dtype) {
                       {.k = kUsed, .experts = experts, .weights = weights}, {x.data(), tokens, kCols, kCols},
                       {out.data(), tokens, kCols, kCols});
   }
-  state.SetBytesProcessed(device->counters().expert_bytes_read);
+  ReportBytes(state, device->counters().expert_bytes_read / static_cast<int64_t>(state.iterations()));
   state.counters["tokens"] =
       benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsIterationInvariantRate);
 }
