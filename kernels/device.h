@@ -168,13 +168,15 @@ struct DeviceCounters {
   int64_t matmul_bytes_read = 0;  // Bytes of all other weights.
 };
 
-// The seam for compute. One thread calls at a time; calls are ordered. Results do not depend on how rows are batched:
-// a row gets the same bits alone and among others. Shapes are the caller's duty (BARN_CHECK).
+// The seam for compute. One thread calls at a time; calls are ordered. Shapes are the caller's duty (BARN_CHECK).
 class Device {
  public:
   virtual ~Device() = default;
 
   virtual std::string Describe() const = 0;  // "cpu avx2, 2 threads"
+  // Whether a row's results have the same bits alone and among others, as every device's should; one that trades this
+  // for speed says so and is refused where it was asked for.
+  virtual bool batch_invariant() const = 0;
 
   // `bytes` holds shape.count * shape.rows rows of RowBytes(dtype, shape.cols) and stays readable for the life of the
   // matrix: the CPU repacks what gains from it, at once or (experts) on first use, and borrows the rest; a GPU copies.

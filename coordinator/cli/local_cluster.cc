@@ -86,6 +86,7 @@ absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Option
   engine.workers_expected = options.workers_expected;
   engine.context_tokens = options.model.context_tokens;
   engine.kv = KvTypeOf(options.model);
+  engine.deterministic = options.model.deterministic;
   if (options.step_bytes_max > 0) {
     const int64_t row_bytes = config.vocabulary * static_cast<int64_t>(sizeof(Candidate));
     engine.step_tokens_max = std::clamp<int64_t>(options.step_bytes_max / row_bytes, 1, engine.step_tokens_max);

@@ -20,6 +20,10 @@ void AddContextOptions(CLI::App* command, ModelOptions& options) {
       ->add_option("--kv-type", options.kv_type, "Element of the key-value cache; q8_0 takes 34 bytes for 32 of them")
       ->envname("BARN_KV_TYPE")
       ->check(CLI::IsMember(KvTypeNames()));
+  command
+      ->add_flag("--deterministic", options.deterministic,
+                 "Insist on the same bits whatever the batch, chunk or split (processors give them in any case)")
+      ->envname("BARN_DETERMINISTIC");
 }
 
 void AddLocalWorkerOptions(CLI::App* command, LocalWorkerOptions& options) {

@@ -77,6 +77,7 @@ absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const Clust
   core.vocabulary = config.vocabulary;
   core.sequence_tokens_max = config.context_tokens;
   core.step_tokens_max = options.step_tokens_max;
+  core.deterministic = options.deterministic;
   core.waiting_max = options.waiting_max;
   core.heartbeat = options.heartbeat;
   core.lease = options.lease;

@@ -34,6 +34,7 @@ struct ClusterOptions {
   int workers_expected = 1;            // The model is placed when so many have joined.
   int64_t context_tokens = 0;          // PlanOptions::context_tokens
   KvType kv = KvType::kF16;
+  bool deterministic = false;  // See CoreOptions.
   int64_t step_tokens_max = 512;
   int64_t waiting_max = 256;  // Requests in the queue; more are refused.
   absl::Duration heartbeat = absl::Milliseconds(500);

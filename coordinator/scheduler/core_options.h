@@ -26,6 +26,7 @@ struct CoreOptions {
   int64_t vocabulary = 0;
   int64_t sequence_tokens_max = 0;  // Longest prompt plus answer that the model allows; the KV capacity bounds it too.
   int64_t step_tokens_max = 512;    // Rows of one step.
+  bool deterministic = false;       // Workers refuse to load on a device whose results depend on the batch.
   int64_t waiting_max = 256;        // Requests that wait for KV blocks.
   int64_t running_max = 256;        // Requests that hold KV blocks.
   absl::Duration heartbeat = absl::Milliseconds(500);

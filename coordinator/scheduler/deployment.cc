@@ -122,6 +122,7 @@ void Deployment::SendLoads(absl::Time now, Members& members, std::vector<SendToW
     }
     load.set_exchange_token(options_.exchange_token);
     load.set_context_tokens(sequence_tokens_max());
+    load.set_deterministic(options_.deterministic);
     sends.push_back({member.id, std::move(message)});
   }
 }

@@ -25,6 +25,7 @@ class CpuDevice final : public Device {
   CpuDevice(const CpuOptions& options, ActivationMode mode, Isa isa);
 
   std::string Describe() const override;
+  bool batch_invariant() const override { return true; }
   using Device::Upload;
   absl::StatusOr<std::unique_ptr<Matrix>> Upload(DType dtype, MatrixShape shape, std::span<const std::byte> bytes,
                                                  MatrixUse use, BytesCopied copied) override;

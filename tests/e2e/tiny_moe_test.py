@@ -63,6 +63,26 @@ class TinyMoe(unittest.TestCase):
                 self.assertLess(best[-1] - best[-2], NEAR_TIE, (a["text"], b["text"]))
         self.assertEqual(metrics["barn_kv_blocks_free"], metrics["barn_kv_blocks_total"])
 
+    def test_deterministic(self):
+        """The same numbers, to the last digit, alone and among others, on one worker and on two."""
+        prompts = [" ".join(["The function returns a new file", "and the list"][:1 + i % 2] + ["one", "two"][:i % 3])
+                   for i in range(12)]
+
+        def ask(server, prompt):
+            status, body = server.post("/v1/completions", {
+                "model": "tiny-moe", "prompt": prompt, "max_tokens": 24, "temperature": 0, "logprobs": 3})
+            self.assertEqual(status, 200, body)
+            return body["choices"][0]["logprobs"]
+
+        answers = []
+        for arguments in (("--workers", 1), ("--workers", 2, "--threads", 1)):
+            with Server("--deterministic", *arguments) as server:
+                answers.append([ask(server, p) for p in prompts])
+                with concurrent.futures.ThreadPoolExecutor(len(prompts)) as pool:
+                    answers.append(list(pool.map(lambda p: ask(server, p), prompts)))
+        for other in answers[1:]:
+            self.assertEqual(answers[0], other)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -158,6 +158,11 @@ absl::Status SliceLoader::LoadWeights(std::unique_ptr<GgufModel> model, std::spa
 absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& request, std::stop_token stop,
                                                       const std::function<void(const FetchProgress&)>& on_progress) {
   BARN_RETURN_IF_ERROR(CheckRequest(request));
+  if (request.deterministic() && !options_.device->batch_invariant()) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("load: results of %s depend on the batch; leave --deterministic out or this worker",
+                        options_.device->Describe()));
+  }
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<GgufModel> model, OpenParts(request));
   BARN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(*model));
   BARN_RETURN_IF_ERROR(CheckLayers(request, config));

@@ -41,7 +41,8 @@ class SliceLoader {
     int64_t expert_bytes_per_token = 0;
   };
   // Opens headers, checks the request against them, brings the tensors, makes the slice. InvalidArgument: the request
-  // does not fit the model. ResourceExhausted: it does not fit this worker's memory. Cancelled: stop. The caller holds
+  // does not fit the model. ResourceExhausted: it does not fit this worker's memory. FailedPrecondition: it asks for
+  // results that do not depend on the batch, and the device's do. Cancelled: stop. The caller holds
   // no slice of an earlier load.
   absl::StatusOr<Loaded> Load(const proto::LoadRequest& request, std::stop_token stop,
                               const std::function<void(const FetchProgress&)>& on_progress);
