@@ -33,12 +33,13 @@ struct AttentionPlan {
   int64_t head_slices = 0;  // Of one KV head.
 };
 
-AttentionPlan PlanAttention(const AttentionArgs& args);
+// Makes `plan` that of this call; its memory is used again.
+void PlanAttention(const AttentionArgs& args, AttentionPlan& plan);
 
 // Softmax attention over the paged cache, in f32: see AttentionArgs for shapes and masks. Rows at positions p read the
 // cache at 0 .. p, so WriteKvRows comes first. A row's bits depend only on its query and on the cache: not on other
 // rows, not on how a prompt was cut into steps, not on the threads.
-//   plan = PlanAttention(args); AttendRange over [0, items) on any threads; barrier; MergeRange over [0, merges).
+//   PlanAttention(args, plan); AttendRange over [0, items) on any threads; barrier; MergeRange over [0, merges).
 // scratch: f32[scratch_floats] per thread; partials: f32[partial_floats] shared by both phases. 64-byte aligned.
 void AttendRange(Isa isa, const AttentionArgs& args, const AttentionPlan& plan, int64_t item_begin, int64_t item_end,
                  float* scratch, float* partials);

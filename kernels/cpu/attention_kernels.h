@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/float_kernels.h"
 #include "kernels/cpu/row_kernels.h"
 
 // The inner loops of attention over one vector trait. The rules of row_kernels.h hold. Every sum has one accumulator
@@ -13,19 +14,42 @@ struct AttentionKernels {
   using V = typename Vec::V;
   static constexpr int kLanes = Vec::kLanes;
 
+  // Keys or values as they lie in memory. Load gives the lanes from column w + c * kLanes of row j; w is a multiple of
+  // 32, or c is 0. The lanes of kStep columns are worth loading together.
+  struct FloatRows {
+    static constexpr int kStep = kLanes;
+    const float* rows;
+    int64_t width;
+    FloatRows From(int64_t j) const { return {rows + j * width, width}; }
+    V Load(int64_t j, int64_t w, int c) const { return Vec::Load(rows + j * width + w + c * kLanes); }
+  };
+  struct Q8Rows {
+    static constexpr int kStep = 32;
+    const void* const* rows;
+    const uint16_t* const* scales;
+    Q8Rows From(int64_t j) const { return {rows + j, scales + j}; }
+    V Load(int64_t j, int64_t w, int c) const {
+      const V scale = Vec::SetHalf(scales[j][w / 32 + c * kLanes / 32]);
+      return Vec::Mul(scale, Vec::LoadBytes(static_cast<const int8_t*>(rows[j]) + w + c * kLanes));
+    }
+  };
+
   // kQueries x kPositions dot products in registers.
-  template <int kQueries, int kPositions>
-  static void ScoreTile(const float* q, const float* k, int64_t width, float* out, int64_t out_stride) {
+  template <int kQueries, int kPositions, class Rows>
+  static void ScoreTile(const float* q, const Rows& k, int64_t width, float* out, int64_t out_stride) {
+    constexpr int kVectors = Rows::kStep / kLanes;
     V sums[kQueries][kPositions];
     for (int i = 0; i < kQueries; ++i) {
       for (int j = 0; j < kPositions; ++j) sums[i][j] = Vec::Set(0.0f);
     }
-    for (int64_t w = 0; w < width; w += kLanes) {
-      V query[kQueries];
-      for (int i = 0; i < kQueries; ++i) query[i] = Vec::Load(q + i * width + w);
+    for (int64_t w = 0; w < width; w += Rows::kStep) {
       for (int j = 0; j < kPositions; ++j) {
-        const V key = Vec::Load(k + j * width + w);
-        for (int i = 0; i < kQueries; ++i) sums[i][j] = Vec::MulAdd(query[i], key, sums[i][j]);
+        for (int c = 0; c < kVectors; ++c) {
+          const V key = k.Load(j, w, c);
+          for (int i = 0; i < kQueries; ++i) {
+            sums[i][j] = Vec::MulAdd(Vec::Load(q + i * width + w + c * kLanes), key, sums[i][j]);
+          }
+        }
       }
     }
     for (int i = 0; i < kQueries; ++i) {
@@ -35,20 +59,25 @@ struct AttentionKernels {
     }
   }
 
-  template <int kQueries, int kPositions>
-  static void ScoreRows(const float* q, const float* k, int64_t n, int64_t width, float* out, int64_t out_stride) {
+  template <int kQueries, int kPositions, class Rows>
+  static void ScoreRows(const float* q, const Rows& k, int64_t n, int64_t width, float* out, int64_t out_stride) {
     for (int64_t j = 0; j < n; j += kPositions) {
-      ScoreTile<kQueries, kPositions>(q, k + j * width, width, out + j, out_stride);
+      ScoreTile<kQueries, kPositions>(q, k.From(j), width, out + j, out_stride);
     }
   }
 
-  // 3 x 4 sums, 3 queries and a key fill the 16 AVX2 registers; a single query needs 8 sums to hide the latency.
-  static void Scores(const float* q, int64_t m, const float* k, int64_t n, int64_t width, float* out,
-                     int64_t out_stride) {
+  // 3 x 4 sums, 3 queries and a key fill the 16 AVX2 registers, 4 x 4 sums fit the 32 of AVX-512; a single query needs
+  // 8 sums to hide the latency.
+  template <class Rows>
+  static void ScoresOf(const float* q, int64_t m, const Rows& k, int64_t n, int64_t width, float* out,
+                       int64_t out_stride) {
     int64_t i = 0;
     while (i < m) {
       const int64_t left = m - i;
-      if (left >= 3 && left != 4) {
+      if (kLanes == 16 && left >= 4) {
+        ScoreRows<4, 4>(q + i * width, k, n, width, out + i * out_stride, out_stride);
+        i += 4;
+      } else if (left >= 3 && left != 4) {
         ScoreRows<3, 4>(q + i * width, k, n, width, out + i * out_stride, out_stride);
         i += 3;
       } else if (left >= 2) {
@@ -59,6 +88,15 @@ struct AttentionKernels {
         i += 1;
       }
     }
+  }
+
+  static void Scores(const float* q, int64_t m, const float* k, int64_t n, int64_t width, float* out,
+                     int64_t out_stride) {
+    ScoresOf(q, m, FloatRows{k, width}, n, width, out, out_stride);
+  }
+  static void ScoresQ8(const float* q, int64_t m, const KvRowPointers& k, int64_t n, int64_t width, float* out,
+                       int64_t out_stride) {
+    ScoresOf(q, m, Q8Rows{k.rows, k.scales}, n, width, out, out_stride);
   }
 
   static void Softmax(float* s, int64_t begin, int64_t end, float softcap, float* max, float* sum) {
@@ -87,41 +125,56 @@ struct AttentionKernels {
     *sum = Vec::Sum(total);
   }
 
-  // kQueries rows times kVectors vectors of the value, summed over n positions in registers.
-  template <int kQueries, int kVectors>
-  static void WeighTile(const float* p, int64_t p_stride, const float* v, int64_t n, int64_t width, float* acc) {
+  // kQueries rows times kVectors vectors of the values' columns from w on, summed over n positions in registers.
+  template <int kQueries, int kVectors, class Rows>
+  static void WeighTile(const float* p, int64_t p_stride, const Rows& v, int64_t w, int64_t n, int64_t width,
+                        float* acc) {
     V sums[kQueries][kVectors];
     for (int i = 0; i < kQueries; ++i) {
-      for (int c = 0; c < kVectors; ++c) sums[i][c] = Vec::Load(acc + i * width + c * kLanes);
+      for (int c = 0; c < kVectors; ++c) sums[i][c] = Vec::Load(acc + i * width + w + c * kLanes);
     }
     for (int64_t j = 0; j < n; ++j) {
       V value[kVectors];
-      for (int c = 0; c < kVectors; ++c) value[c] = Vec::Load(v + j * width + c * kLanes);
+      for (int c = 0; c < kVectors; ++c) value[c] = v.Load(j, w, c);
       for (int i = 0; i < kQueries; ++i) {
         const V weight = Vec::Set(p[i * p_stride + j]);
         for (int c = 0; c < kVectors; ++c) sums[i][c] = Vec::MulAdd(weight, value[c], sums[i][c]);
       }
     }
     for (int i = 0; i < kQueries; ++i) {
-      for (int c = 0; c < kVectors; ++c) Vec::Store(acc + i * width + c * kLanes, sums[i][c]);
+      for (int c = 0; c < kVectors; ++c) Vec::Store(acc + i * width + w + c * kLanes, sums[i][c]);
     }
   }
 
-  template <int kQueries, int kVectors>
-  static void WeighRows(const float* p, int64_t p_stride, const float* v, int64_t n, int64_t width, float* acc) {
+  template <int kQueries, int kVectors, class Rows>
+  static void WeighRows(const float* p, int64_t p_stride, const Rows& v, int64_t n, int64_t width, float* acc) {
+    // Whole blocks of 32 columns, as Load wants them.
+    constexpr int kTogether = kVectors * kLanes % 32 == 0 ? kVectors : 1;
     int64_t w = 0;
-    for (; w + kVectors * kLanes <= width; w += kVectors * kLanes) {
-      WeighTile<kQueries, kVectors>(p, p_stride, v + w, n, width, acc + w);
+    for (; w + kTogether * kLanes <= width; w += kTogether * kLanes) {
+      WeighTile<kQueries, kTogether>(p, p_stride, v, w, n, width, acc);
     }
-    for (; w < width; w += kLanes) WeighTile<kQueries, 1>(p, p_stride, v + w, n, width, acc + w);
+    for (; w < width; w += kLanes) WeighTile<kQueries, 1>(p, p_stride, v, w, n, width, acc);
+  }
+
+  // 4 x 4 sums on AVX-512, 4 x 2 in the 16 registers of AVX2.
+  template <class Rows>
+  static void WeightedSumOf(const float* p, int64_t p_stride, int64_t m, const Rows& v, int64_t n, int64_t width,
+                            float* acc) {
+    constexpr int kVectors = kLanes == 16 ? 4 : 2;
+    int64_t i = 0;
+    for (; i + 4 <= m; i += 4) WeighRows<4, kVectors>(p + i * p_stride, p_stride, v, n, width, acc + i * width);
+    for (; i + 2 <= m; i += 2) WeighRows<2, 4>(p + i * p_stride, p_stride, v, n, width, acc + i * width);
+    for (; i < m; ++i) WeighRows<1, 8>(p + i * p_stride, p_stride, v, n, width, acc + i * width);
   }
 
   static void WeightedSum(const float* p, int64_t p_stride, int64_t m, const float* v, int64_t n, int64_t width,
                           float* acc) {
-    int64_t i = 0;
-    for (; i + 4 <= m; i += 4) WeighRows<4, 2>(p + i * p_stride, p_stride, v, n, width, acc + i * width);
-    for (; i + 2 <= m; i += 2) WeighRows<2, 4>(p + i * p_stride, p_stride, v, n, width, acc + i * width);
-    for (; i < m; ++i) WeighRows<1, 8>(p + i * p_stride, p_stride, v, n, width, acc + i * width);
+    WeightedSumOf(p, p_stride, m, FloatRows{v, width}, n, width, acc);
+  }
+  static void WeightedSumQ8(const float* p, int64_t p_stride, int64_t m, const KvRowPointers& v, int64_t n,
+                            int64_t width, float* acc) {
+    WeightedSumOf(p, p_stride, m, Q8Rows{v.rows, v.scales}, n, width, acc);
   }
 
   static void Merge(float* acc, float acc_scale, const float* part, float part_scale, int64_t n) {

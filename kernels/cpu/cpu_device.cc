@@ -145,7 +145,8 @@ void CpuDevice::WriteKv(const KvLayer& kv, std::span<const SequenceRows> sequenc
 }
 
 void CpuDevice::Attention(const AttentionArgs& args) {
-  const AttentionPlan plan = PlanAttention(args);
+  PlanAttention(args, attention_plan_);
+  const AttentionPlan& plan = attention_plan_;
   float* partials = partials_.Get<float>(static_cast<size_t>(plan.partial_floats));
   pool_.ParallelFor(plan.items, 1, [&](int64_t begin, int64_t end, int thread) {
     float* scratch = scratch_[thread].Get<float>(static_cast<size_t>(plan.scratch_floats));

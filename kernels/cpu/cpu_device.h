@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/cpu_matrix.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/kernel_table.h"
@@ -73,6 +74,7 @@ class CpuDevice final : public Device {
   QuantizedInput quantized_;
   barn::RoutedFfn routed_ffn_;
   LogitRanker logit_ranker_;
+  AttentionPlan attention_plan_;
   Scratch partials_;
   DeviceCounters counters_;
 };

@@ -19,6 +19,12 @@ struct RopeRow {
   float magnitude;
 };
 
+// Rows of Q8_0 keys or values where the cache has them: a pointer to the codes of each and one to its scales.
+struct KvRowPointers {
+  const void* const* rows;
+  const uint16_t* const* scales;
+};
+
 // The f32 loops of one instruction set. They take pointers and sizes; any alignment; n >= 0.
 // Elementwise functions give an element the same bits wherever it stands in the row.
 struct FloatKernels {
@@ -57,6 +63,11 @@ struct FloatKernels {
   // acc[i] += sum_j p[i * p_stride + j] * v[j], in ascending j, for i < m, j < n. v: [n, width]; width % 16 == 0.
   void (*weighted_sum)(const float* p, int64_t p_stride, int64_t m, const float* v, int64_t n, int64_t width,
                        float* acc);
+  // The same from Q8_0, width % 32 == 0, with the bits that q8_to_float before it would give.
+  void (*scores_q8)(const float* q, int64_t m, const KvRowPointers& k, int64_t n, int64_t width, float* out,
+                    int64_t out_stride);
+  void (*weighted_sum_q8)(const float* p, int64_t p_stride, int64_t m, const KvRowPointers& v, int64_t n, int64_t width,
+                          float* acc);
   // acc = acc * acc_scale + part * part_scale
   void (*merge)(float* acc, float acc_scale, const float* part, float part_scale, int64_t n);
 };

@@ -24,11 +24,6 @@ void WriteRow(const FloatKernels& kernels, KvType type, const float* values, int
   }
 }
 
-int64_t ElementBytes(KvType type) {
-  if (type == KvType::kQ8_0) return 1;
-  return type == KvType::kF16 ? 2 : 4;
-}
-
 }  // namespace
 
 void WriteKvRows(Isa isa, const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v,
@@ -52,13 +47,33 @@ void WriteKvRows(Isa isa, const KvLayer& kv, std::span<const SequenceRows> seque
 }
 
 void KvReader::Keys(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const {
-  Read({kv_.k, kv_.k_scales, kv_.k_width}, kv_.k_width, begin, end, next_end, out, stride);
+  Read(Keys(), kv_.k_width, begin, end, next_end, out, stride);
 }
 
 void KvReader::Values(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const {
-  const Plane plane =
-      kv_.v_is_k_prefix ? Plane{kv_.k, kv_.k_scales, kv_.k_width} : Plane{kv_.v, kv_.v_scales, kv_.v_width};
-  Read(plane, kv_.v_width, begin, end, next_end, out, stride);
+  Read(Values(), kv_.v_width, begin, end, next_end, out, stride);
+}
+
+void KvReader::KeyRows(int64_t begin, int64_t end, const void** rows, const uint16_t** scales) const {
+  Locate(Keys(), begin, end, rows, scales);
+}
+
+void KvReader::ValueRows(int64_t begin, int64_t end, const void** rows, const uint16_t** scales) const {
+  Locate(Values(), begin, end, rows, scales);
+}
+
+void KvReader::Locate(const Plane& plane, int64_t begin, int64_t end, const void** rows,
+                      const uint16_t** scales) const {
+  BARN_CHECK(kv_.type == KvType::kQ8_0);
+  while (begin < end) {
+    const int64_t first = KvRow(kv_, blocks_, begin, kv_head_);
+    const int64_t count = std::min(end - begin, kv_.block_tokens - begin % kv_.block_tokens);  // In one block.
+    for (int64_t row = first; row < first + count; ++row) {
+      *rows++ = static_cast<const int8_t*>(plane.elements) + row * plane.stored_width;
+      *scales++ = plane.scales + row * Q8Scales(plane.stored_width);
+    }
+    begin += count;
+  }
 }
 
 void KvReader::ReadRow(const Plane& plane, int64_t width, int64_t row, float* out) const {
@@ -79,7 +94,7 @@ void KvReader::ReadRow(const Plane& plane, int64_t width, int64_t row, float* ou
 
 void KvReader::Read(const Plane& plane, int64_t width, int64_t begin, int64_t end, int64_t next_end, float* out,
                     int64_t stride) const {
-  const int64_t element_bytes = ElementBytes(kv_.type);
+  const int64_t element_bytes = KvElementBytes(kv_.type);
   for (int64_t p = begin; p < end; ++p, out += stride) {
     // The next positions may lie in another block, which the hardware cannot foresee.
     const int64_t ahead = p + (end - begin);

@@ -14,6 +14,12 @@ inline int64_t KvRow(const KvLayer& kv, std::span<const int32_t> blocks, int64_t
   return (blocks[position / kv.block_tokens] * kv.kv_heads + kv_head) * kv.block_tokens + position % kv.block_tokens;
 }
 
+// Bytes of an element; the scales of Q8_0 lie elsewhere.
+inline int64_t KvElementBytes(KvType type) {
+  if (type == KvType::kQ8_0) return 1;
+  return type == KvType::kF16 ? 2 : 4;
+}
+
 // Writes rows [row_begin, row_end) of k [T, kv_heads * k_width] and v [T, kv_heads * v_width] to their KV blocks.
 // f16 values beyond the largest finite half become that half, so that no infinity enters the cache; for Q8_0 see
 // FloatKernels::float_to_q8.
@@ -31,12 +37,19 @@ class KvReader {
   void Keys(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const;
   void Values(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const;
 
+  // Where the codes and scales of Q8_0 keys or values of positions [begin, end) lie.
+  void KeyRows(int64_t begin, int64_t end, const void** rows, const uint16_t** scales) const;
+  void ValueRows(int64_t begin, int64_t end, const void** rows, const uint16_t** scales) const;
+
  private:
   struct Plane {
     const void* elements;
     const uint16_t* scales;
     int64_t stored_width;
   };
+  Plane Keys() const { return {kv_.k, kv_.k_scales, kv_.k_width}; }
+  Plane Values() const { return kv_.v_is_k_prefix ? Keys() : Plane{kv_.v, kv_.v_scales, kv_.v_width}; }
+  void Locate(const Plane& plane, int64_t begin, int64_t end, const void** rows, const uint16_t** scales) const;
   void ReadRow(const Plane& plane, int64_t width, int64_t row, float* out) const;
   void Read(const Plane& plane, int64_t width, int64_t begin, int64_t end, int64_t next_end, float* out,
             int64_t stride) const;

@@ -32,6 +32,8 @@ constexpr FloatKernels MakeFloatKernels() {
           .scores = Attend::Scores,
           .softmax = Attend::Softmax,
           .weighted_sum = Attend::WeightedSum,
+          .scores_q8 = Attend::ScoresQ8,
+          .weighted_sum_q8 = Attend::WeightedSumQ8,
           .merge = Attend::Merge};
 }
 

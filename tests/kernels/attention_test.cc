@@ -44,6 +44,7 @@ const Case kCases[] = {
     {.name = "sinks in a window", .heads = 16, .kv_heads = 2, .window = 128, .sinks = true},
     {.name = "latent", .heads = 20, .kv_heads = 1, .k_width = 96, .v_width = 80, .v_is_k_prefix = true},
     {.name = "gqa q8_0", .type = KvType::kQ8_0},
+    {.name = "window q8_0", .type = KvType::kQ8_0, .window = 100, .block_tokens = 7},
     {.name = "one kv head q8_0", .heads = 4, .kv_heads = 1, .k_width = 256, .v_width = 256, .type = KvType::kQ8_0},
     {.name = "odd widths q8_0",
      .heads = 6,
@@ -201,9 +202,15 @@ class World {
   KvLayer kv_;
 };
 
+AttentionPlan PlanOf(const AttentionArgs& args) {
+  AttentionPlan plan;
+  PlanAttention(args, plan);
+  return plan;
+}
+
 // Runs the items in pieces and backwards, as threads may, each with scratch memory full of NaN.
 void Attend(Isa isa, const AttentionArgs& args, int64_t piece = 3) {
-  const AttentionPlan plan = PlanAttention(args);
+  const AttentionPlan plan = PlanOf(args);
   const float nan = std::numeric_limits<float>::quiet_NaN();
   std::vector<float> partials(plan.partial_floats, nan);
   for (int64_t end = plan.items; end > 0; end -= piece) {
@@ -281,11 +288,10 @@ TEST(Attention, ARowHasTheSameBitsAloneAndInABatch) {
       std::vector<float> alone(world.out_width());
       const SequenceRows one = world.Rows(0, position, 1);
       const AttentionArgs args = world.Args(world.Queries(position), View(alone, 1, world.out_width()), {&one, 1});
-      ASSERT_TRUE(PlanAttention(args).split);
+      ASSERT_TRUE(PlanOf(args).split);
       std::vector<float> unused(1100 * world.out_width());
       const SequenceRows whole = world.Rows(0, 0, 1100);
-      ASSERT_FALSE(
-          PlanAttention(world.Args(world.Queries(0), View(unused, 1100, world.out_width()), {&whole, 1})).split);
+      ASSERT_FALSE(PlanOf(world.Args(world.Queries(0), View(unused, 1100, world.out_width()), {&whole, 1})).split);
       Attend(isa, args, 1);
       ASSERT_EQ(std::memcmp(alone.data(), all.data() + position * world.out_width(), alone.size() * sizeof(float)), 0);
 
