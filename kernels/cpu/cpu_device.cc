@@ -97,6 +97,7 @@ absl::StatusOr<std::unique_ptr<Matrix>> CpuDevice::Upload(DType dtype, MatrixSha
     status = (*matrix)->ReservePanels(PageSize::kSmall, std::move(copied));  // RoutedFfn packs those that are used.
   }
   if (!status.ok()) return status;
+  ReserveScratch((*matrix)->scratch_bytes());
   return *std::move(matrix);
 }
 
@@ -147,6 +148,7 @@ void CpuDevice::WriteKv(const KvLayer& kv, std::span<const SequenceRows> sequenc
 void CpuDevice::Attention(const AttentionArgs& args) {
   PlanAttention(args, attention_plan_);
   const AttentionPlan& plan = attention_plan_;
+  ReserveScratch(static_cast<size_t>(plan.scratch_floats) * sizeof(float));
   float* partials = partials_.Get<float>(static_cast<size_t>(plan.partial_floats));
   pool_.ParallelFor(plan.items, 1, [&](int64_t begin, int64_t end, int thread) {
     float* scratch = scratch_[thread].Get<float>(static_cast<size_t>(plan.scratch_floats));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -61,6 +62,10 @@ class CpuDevice final : public Device {
     constexpr int64_t kElementsPerPiece = 8192;  // Below this one thread is done sooner than two have met.
     const int64_t grain = std::max<int64_t>(kElementsPerPiece / std::max<int64_t>(1, x.cols), 1);
     pool_.ParallelFor(x.rows, grain, [&](int64_t begin, int64_t end, int) { body(begin, end); });
+  }
+  // For every thread, since one may first take part in the millionth loop.
+  void ReserveScratch(size_t bytes) {
+    for (Scratch& scratch : scratch_) scratch.Get<std::byte>(bytes);
   }
   void MakeTiles(int64_t rows);
   void MultiplyTiles(const Projection& projection, Tensor x, int64_t token, int64_t row, int64_t rows, int thread);

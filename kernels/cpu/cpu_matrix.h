@@ -37,6 +37,11 @@ class CpuMatrix final : public Matrix {
   MatrixShape shape() const override { return shape_; }
   int64_t row_bytes() const { return row_bytes_; }
   int64_t expert_bytes() const { return row_bytes_ * shape_.rows; }  // Of one of shape().count.
+  // Of the scratch memory that Multiply takes at most.
+  size_t scratch_bytes() const {
+    const auto cols = static_cast<size_t>(shape_.cols);
+    return uses_int8() ? Int8ScratchBytes(cols / 32) : cols * sizeof(float);
+  }
   bool uses_int8() const { return int8_product_ != nullptr; }
   ScaleSpan scale_span() const { return scale_span_; }  // Of its int8 inputs.
   void AddSpan(SpanSet& spans) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,6 +25,8 @@ class Scratch {
   };
   std::byte* GetBytes(size_t bytes) {
     if (bytes > bytes_) {
+      // What grows with the length of a sequence then does not take new memory at every few tokens.
+      if (bytes_ > 0) bytes = std::max(bytes, bytes_ + bytes_ / 2);
       memory_.reset();
       memory_.reset(static_cast<std::byte*>(::operator new(bytes, std::align_val_t(64))));
       bytes_ = bytes;
