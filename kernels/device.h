@@ -40,6 +40,7 @@ struct MatrixShape {
   int64_t count = 1;
   int64_t rows = 0;
   int64_t cols = 0;
+  int64_t stored_rows = 0;  // In memory, from the first row of a matrix to that of the next; 0: rows.
 };
 
 // A weight on the device, possibly repacked for speed.
@@ -90,6 +91,12 @@ struct ExpertMatrices {
   const float* down_bias = nullptr;
   Activation activation = Activation::kSilu;
   bool weight_scales_input = false;  // llama4: the route's weight multiplies the expert's input, not its output.
+  // Where several ranks share the experts, gate and up hold rows [first_hidden, first_hidden + rows) of FF and down
+  // some rows of D. complete_hidden then gets act(gate x) * up x, [pairs, FF] with this rank's columns filled in, and
+  // returns when the others' are there too; pairs of a token and an expert stand in the same order on every rank. Null:
+  // all of FF is here. Not with gate_up.
+  int64_t first_hidden = 0;
+  std::function<void(Tensor)> complete_hidden = nullptr;
 };
 
 // Keys and values of one layer in blocks of block_tokens positions, a head's rows of a block together.
@@ -178,10 +185,10 @@ class Device {
   // for speed says so and is refused where it was asked for.
   virtual bool batch_invariant() const = 0;
 
-  // `bytes` holds shape.count * shape.rows rows of RowBytes(dtype, shape.cols) and stays readable for the life of the
-  // matrix: the CPU repacks what gains from it, at once or (experts) on first use, and borrows the rest; a GPU copies.
-  // `copied` may be called during Upload and any later call. InvalidArgument: sizes disagree. ResourceExhausted: device
-  // memory.
+  // `bytes` holds shape.count * shape.rows rows of RowBytes(dtype, shape.cols), with stored_rows from the first row of
+  // the first matrix to the last row of the last, and stays readable for the life of the matrix: the CPU repacks what
+  // gains from it, at once or (experts) on first use, and borrows the rest; a GPU copies. `copied` may be called during
+  // Upload and any later call. InvalidArgument: sizes disagree. ResourceExhausted: device memory.
   virtual absl::StatusOr<std::unique_ptr<Matrix>> Upload(DType dtype, MatrixShape shape,
                                                          std::span<const std::byte> bytes, MatrixUse use,
                                                          BytesCopied copied) = 0;

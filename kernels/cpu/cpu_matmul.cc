@@ -96,7 +96,7 @@ void CpuDevice::MatMulExact(const Projection& projection, Tensor x) {
 
 void CpuDevice::BatchedMatMul(const Matrix& matrix, Tensor x, Tensor out) {
   const auto& weight = static_cast<const CpuMatrix&>(matrix);
-  const auto [heads, rows, cols] = weight.shape();
+  const auto [heads, rows, cols, stored_rows] = weight.shape();
   BARN_CHECK(x.cols == heads * cols && out.cols == heads * rows && x.rows == out.rows);
   if (weight.uses_int8()) {  // Rows of one head lie together: head * T + token.
     SpanSet spans;

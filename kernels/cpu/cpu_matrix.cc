@@ -18,11 +18,13 @@ absl::StatusOr<std::unique_ptr<CpuMatrix>> CpuMatrix::Create(DType dtype, Matrix
                                                              std::span<const std::byte> bytes,
                                                              const KernelTable& kernels, ActivationMode mode) {
   const DTypeInfo& info = Info(dtype);
+  const int64_t stored_rows = shape.stored_rows == 0 ? shape.rows : shape.stored_rows;
   int64_t row_bytes, rows, total;
-  if (shape.count <= 0 || shape.rows <= 0 || shape.cols <= 0 || shape.cols % info.block_elements != 0 ||
+  if (shape.count <= 0 || shape.rows <= 0 || shape.cols <= 0 || stored_rows < shape.rows ||
+      shape.cols % info.block_elements != 0 ||
       !Product(shape.cols / info.block_elements, info.block_bytes, &row_bytes) ||
-      !Product(shape.count, shape.rows, &rows) || !Product(rows, row_bytes, &total) ||
-      static_cast<uint64_t>(total) != bytes.size()) {
+      !Product(shape.count - 1, stored_rows, &rows) || __builtin_add_overflow(rows, shape.rows, &rows) ||
+      !Product(rows, row_bytes, &total) || static_cast<uint64_t>(total) != bytes.size()) {
     return absl::InvalidArgumentError(absl::StrFormat("%d x %d x %d of %s do not lie in %d bytes", shape.count,
                                                       shape.rows, shape.cols, info.name, bytes.size()));
   }

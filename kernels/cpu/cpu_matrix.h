@@ -47,7 +47,7 @@ class CpuMatrix final : public Matrix {
   void AddSpan(SpanSet& spans) const {
     if (uses_int8()) spans.Add(scale_span_);
   }
-  const std::byte* row(int64_t index, int64_t r) const { return data_ + (index * shape_.rows + r) * row_bytes_; }
+  const std::byte* row(int64_t index, int64_t r) const { return data_ + (index * stored_rows_ + r) * row_bytes_; }
 
   // What the inputs of a product are: f32 rows, their int8 form where uses_int8(), and which rows are meant.
   struct Input {
@@ -72,10 +72,15 @@ class CpuMatrix final : public Matrix {
   }
 
   CpuMatrix(DType dtype, MatrixShape shape, const std::byte* data, int64_t row_bytes)
-      : dtype_(dtype), shape_(shape), data_(data), row_bytes_(row_bytes) {}
+      : dtype_(dtype),
+        shape_(shape),
+        stored_rows_(shape.stored_rows == 0 ? shape.rows : shape.stored_rows),
+        data_(data),
+        row_bytes_(row_bytes) {}
 
   DType dtype_;
   MatrixShape shape_;
+  int64_t stored_rows_;
   const std::byte* data_;
   int64_t row_bytes_;
   void (*int8_product_)(const Int8Args&) = nullptr;  // Null: the rows meet f32.

@@ -21,15 +21,20 @@ void RoutedFfn::Run(const ExpertMatrices& experts, const Routes& routes, Tensor 
   const int64_t ff = down.shape().cols;
   BARN_CHECK(down.shape().rows == out.cols && out.rows == x.rows);
   const bool fused = experts.gate_up != nullptr;
+  const bool shared = experts.complete_hidden != nullptr;
+  const int64_t local_ff = shared ? experts.gate->shape().rows : ff;  // Hidden values that this rank computes.
+  const int64_t first_hidden = shared ? experts.first_hidden : 0;
+  const int64_t stride = ff + local_ff;
   const Half halves[] = {
-      {.matrix = Cpu(fused ? experts.gate_up : experts.gate), .bias = experts.gate_bias},
+      {.matrix = Cpu(fused ? experts.gate_up : experts.gate), .bias = experts.gate_bias, .first_col = first_hidden},
       {.matrix = Cpu(fused ? experts.gate_up : experts.up),
        .first_row = fused ? ff : 0,
        .bias = experts.up_bias,
        .first_col = ff},
   };
+  BARN_CHECK(!shared || (!fused && first_hidden >= 0 && first_hidden + local_ff <= ff));
   for (const Half& half : halves) {
-    BARN_CHECK(half.matrix->shape().rows == (fused ? 2 * ff : ff) && half.matrix->shape().cols == x.cols);
+    BARN_CHECK(half.matrix->shape().rows == (fused ? 2 * ff : local_ff) && half.matrix->shape().cols == x.cols);
   }
   GroupPairs(routes, x.rows, down.shape().count);
   const CpuMatrix* const matrices[] = {halves[0].matrix, halves[1].matrix, &down};
@@ -40,17 +45,22 @@ void RoutedFfn::Run(const ExpertMatrices& experts, const Routes& routes, Tensor 
   down.AddSpan(hidden_spans);
   const CpuMatrix::Input input = PrepareInput(routes, x, experts.weight_scales_input, input_spans);
 
-  float* hidden = hidden_.Get<float>(static_cast<size_t>(pairs * 2 * ff));
-  RunGateAndUp(halves, ff, input, hidden);
-  RunActivation(experts.activation, ff, hidden_spans, hidden);
+  float* memory = hidden_.Get<float>(static_cast<size_t>(pairs * stride));
+  const Tensor hidden = {.data = memory, .rows = pairs, .cols = ff, .stride = stride};
+  RunGateAndUp(halves, local_ff, input, hidden);
+  const Tensor gate = {.data = memory + first_hidden, .rows = pairs, .cols = local_ff, .stride = stride};
+  const Tensor up = {.data = memory + ff, .rows = pairs, .cols = local_ff, .stride = stride};
+  RunActivation(experts.activation, gate, up);
+  if (shared) experts.complete_hidden(hidden);
+  if (!hidden_spans.empty()) QuantizeHidden(hidden_spans, hidden);
   float* results = results_.Get<float>(static_cast<size_t>(pairs * out.cols));
-  RunDown(down, experts.down_bias, ff, hidden, results);
+  RunDown(down, experts.down_bias, hidden, results);
   AddUp(routes, experts.weight_scales_input, results, out);
 
   const auto touched = static_cast<int64_t>(groups_.size());
   counters.experts_read += 3 * touched;
   counters.expert_bytes_read += touched * down.expert_bytes();
-  for (const Half& half : halves) counters.expert_bytes_read += touched * ff * half.matrix->row_bytes();
+  for (const Half& half : halves) counters.expert_bytes_read += touched * local_ff * half.matrix->row_bytes();
 }
 
 // Counting sort by expert; within an expert pairs stay in order of tokens.
@@ -146,8 +156,8 @@ CpuMatrix::Input RoutedFfn::PrepareInput(const Routes& routes, Tensor x, bool we
   return input;
 }
 
-// hidden: f32[pairs, 2 FF], the gate's results first.
-void RoutedFfn::RunGateAndUp(std::span<const Half> halves, int64_t ff, const CpuMatrix::Input& input, float* hidden) {
+// A row of hidden's memory has room for its FF columns, the gate's results among them, and then for those of up.
+void RoutedFfn::RunGateAndUp(std::span<const Half> halves, int64_t ff, const CpuMatrix::Input& input, Tensor hidden) {
   const int64_t tiles = (ff + kTileRows - 1) / kTileRows;
   const auto items = static_cast<int64_t>(groups_.size() * halves.size()) * tiles;
   pool_.ParallelFor(items, [&](int64_t begin, int64_t end, int thread) {
@@ -171,30 +181,29 @@ void RoutedFfn::RunGateAndUp(std::span<const Half> halves, int64_t ff, const Cpu
       const int64_t first = tile * kTileRows;  // Of the half's rows.
       const int64_t last = std::min(ff, (tile + tile_count) * kTileRows);
       half.matrix->Multiply(kernels_, group.expert, half.first_row + first, half.first_row + last, rows,
-                            hidden + group.first_pair * 2 * ff + half.first_col + first, 2 * ff,
+                            hidden.row(group.first_pair) + half.first_col + first, hidden.stride,
                             half.bias == nullptr ? nullptr : half.bias + group.expert * ff + first, scratch_[thread]);
       item += tile_count;
     }
   });
 }
 
-// The first half of each row of hidden becomes act(gate) * up, and its int8 form.
-void RoutedFfn::RunActivation(Activation activation, int64_t ff, SpanSet spans, float* hidden) {
-  const auto pairs = static_cast<int64_t>(pair_token_.size());
-  const Tensor gate = {.data = hidden, .rows = pairs, .cols = ff, .stride = 2 * ff};
-  const Tensor up = {.data = hidden + ff, .rows = pairs, .cols = ff, .stride = 2 * ff};
-  const bool int8 = !spans.empty();
-  if (int8) hidden_rows_.Resize(spans, pairs, ff);
-  pool_.ParallelFor(pairs, [&](int64_t begin, int64_t end, int) {
-    GatedActivationRows(isa_, activation, gate, up, begin, end);
-    if (!int8) return;
-    for (int64_t row = begin; row < end; ++row) hidden_rows_.Quantize(kernels_, row, gate.row(row));
+// gate = act(gate) * up, [pairs, FF] each.
+void RoutedFfn::RunActivation(Activation activation, Tensor gate, Tensor up) {
+  pool_.ParallelFor(
+      gate.rows, [&](int64_t begin, int64_t end, int) { GatedActivationRows(isa_, activation, gate, up, begin, end); });
+}
+
+void RoutedFfn::QuantizeHidden(SpanSet spans, Tensor hidden) {
+  hidden_rows_.Resize(spans, hidden.rows, hidden.cols);
+  pool_.ParallelFor(hidden.rows, [&](int64_t begin, int64_t end, int) {
+    for (int64_t row = begin; row < end; ++row) hidden_rows_.Quantize(kernels_, row, hidden.row(row));
   });
-  if (int8) MakeTiles(hidden_rows_, nullptr);
+  MakeTiles(hidden_rows_, nullptr);
 }
 
 // results: f32[pairs, D].
-void RoutedFfn::RunDown(const CpuMatrix& down, const float* bias, int64_t ff, const float* hidden, float* results) {
+void RoutedFfn::RunDown(const CpuMatrix& down, const float* bias, Tensor hidden, float* results) {
   const int64_t rows = down.shape().rows;
   const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
   pool_.ParallelFor(static_cast<int64_t>(groups_.size()) * tiles, [&](int64_t begin, int64_t end, int thread) {
@@ -203,10 +212,8 @@ void RoutedFfn::RunDown(const CpuMatrix& down, const float* bias, int64_t ff, co
       const int64_t tile_count = std::min(tiles - tile, end - item);
       const Group& group = groups_[item / tiles];
       CpuMatrix::Input input;
-      input.x = {.data = const_cast<float*>(hidden) + group.first_pair * 2 * ff,
-                 .rows = group.pairs,
-                 .cols = ff,
-                 .stride = 2 * ff};
+      input.x = {
+          .data = hidden.row(group.first_pair), .rows = group.pairs, .cols = hidden.cols, .stride = hidden.stride};
       input.tokens = group.pairs;
       if (down.uses_int8()) {
         input.quantized = hidden_rows_.view(down.scale_span(), group.first_pair, FirstTile(group));

@@ -34,16 +34,17 @@ class RoutedFfn {
     const CpuMatrix* matrix = nullptr;
     int64_t first_row = 0;
     const float* bias = nullptr;  // f32[E, FF] or null.
-    int64_t first_col = 0;        // In hidden_.
+    int64_t first_col = 0;        // In a row of hidden_.
   };
 
   void GroupPairs(const Routes& routes, int64_t tokens, int64_t expert_count);
   void PackExperts(std::span<const CpuMatrix* const> matrices);
   void MakeTiles(QuantizedInput& rows, const int32_t* index);
   CpuMatrix::Input PrepareInput(const Routes& routes, Tensor x, bool weighted, SpanSet spans);
-  void RunGateAndUp(std::span<const Half> halves, int64_t ff, const CpuMatrix::Input& input, float* hidden);
-  void RunActivation(Activation activation, int64_t ff, SpanSet spans, float* hidden);
-  void RunDown(const CpuMatrix& down, const float* bias, int64_t ff, const float* hidden, float* results);
+  void RunGateAndUp(std::span<const Half> halves, int64_t ff, const CpuMatrix::Input& input, Tensor hidden);
+  void RunActivation(Activation activation, Tensor gate, Tensor up);
+  void QuantizeHidden(SpanSet spans, Tensor hidden);
+  void RunDown(const CpuMatrix& down, const float* bias, Tensor hidden, float* results);
   void AddUp(const Routes& routes, bool weighted_input, const float* results, Tensor out);
 
   const Isa isa_;

@@ -14,7 +14,7 @@ class GroupedAttention final : public AttentionPart {
   void Forward(const Step& step, Tensor x, Tensor out) const override;
   int64_t scratch_floats_per_row() const override {
     return Scratch::RowFloats(q_width_) + Scratch::RowFloats(k_width_) + Scratch::RowFloats(v_width_) +
-           Scratch::RowFloats(mixed_width_);
+           Scratch::RowFloats(mixed_.total());
   }
 
  private:
@@ -22,38 +22,57 @@ class GroupedAttention final : public AttentionPart {
   void Temper(const Step& step, Tensor q) const;
 
   AttentionContext context_;
-  int64_t q_width_, k_width_, v_width_, mixed_width_;  // Of a row, over all heads.
+  RankCut heads_, kv_heads_;             // Whole groups of query heads go with their KV head.
+  RankCut mixed_, out_;                  // Columns of what all heads give, and of D.
+  int64_t q_width_, k_width_, v_width_;  // Of a row, over this rank's heads.
   const Matrix *q_, *k_, *v_, *output_;
   const float *q_bias_, *k_bias_, *v_bias_, *output_bias_;
   const float *q_norm_, *k_norm_, *sinks_;
 };
 
+// A count of heads as a count of rows.
+RankCut Times(RankCut cut, int64_t factor) {
+  for (int64_t& bound : cut.bounds) {
+    bound *= factor;
+  }
+  cut.mine = {.first = cut.mine.first * factor, .count = cut.mine.count * factor};
+  return cut;
+}
+
 GroupedAttention::GroupedAttention(TensorLoader& loader, const AttentionContext& context)
     : context_(context),
-      q_width_(context.spec.heads * context.spec.kv.k_width),
-      k_width_(context.spec.kv.kv_heads * context.spec.kv.k_width),
-      v_width_(context.spec.kv.kv_heads * context.spec.kv.v_width),
-      mixed_width_(context.spec.heads * context.spec.kv.v_width) {
+      kv_heads_(context.ranks->Items(context.spec.kv.kv_heads)),
+      out_(context.ranks->Rows(context.width)) {
   const AttentionSpec& spec = context.spec;
+  heads_ = Times(kv_heads_, spec.heads / spec.kv.kv_heads);
+  mixed_ = Times(heads_, spec.kv.v_width);
+  const RankCut q = Times(heads_, spec.kv.k_width), k = Times(kv_heads_, spec.kv.k_width);
+  const RankCut v = Times(kv_heads_, spec.kv.v_width);
+  q_width_ = q.mine.count, k_width_ = k.mine.count, v_width_ = v.mine.count;
   const auto name = [&](std::string_view tensor) { return LayerTensor(context.layer, tensor); };
+  const auto matrix = [&](std::string_view tensor, const RankCut& rows, int64_t cols) {
+    return loader.MatrixRows(name(tensor), {.rows = rows.total(), .cols = cols}, rows.mine);
+  };
   if (spec.fused_qkv) {
-    const int64_t rows[] = {q_width_, k_width_, v_width_};
+    const TensorLoader::MatrixPart rows[] = {{q.total(), q.mine}, {k.total(), k.mine}, {v.total(), v.mine}};
     const auto parts = loader.Split(name("attn_qkv.weight"), rows, context.width);
     q_ = parts[0], k_ = parts[1], v_ = parts[2];
   } else {
-    q_ = loader.Matrix(name("attn_q.weight"), {.rows = q_width_, .cols = context.width});
-    k_ = loader.Matrix(name("attn_k.weight"), {.rows = k_width_, .cols = context.width});
-    v_ = loader.Matrix(name("attn_v.weight"), {.rows = v_width_, .cols = context.width});
+    q_ = matrix("attn_q.weight", q, context.width);
+    k_ = matrix("attn_k.weight", k, context.width);
+    v_ = matrix("attn_v.weight", v, context.width);
   }
-  output_ = loader.Matrix(name("attn_output.weight"), {.rows = context.width, .cols = mixed_width_});
-  q_bias_ = loader.Vector(name("attn_q.bias"), q_width_, spec.qkv_bias);
-  k_bias_ = loader.Vector(name("attn_k.bias"), k_width_, spec.qkv_bias);
-  v_bias_ = loader.Vector(name("attn_v.bias"), v_width_, spec.qkv_bias);
-  output_bias_ = loader.Vector(name("attn_output.bias"), context.width, spec.output_bias);
+  output_ = matrix("attn_output.weight", out_, mixed_.total());
+  q_bias_ = Part(loader.Vector(name("attn_q.bias"), q.total(), spec.qkv_bias), q.mine);
+  k_bias_ = Part(loader.Vector(name("attn_k.bias"), k.total(), spec.qkv_bias), k.mine);
+  v_bias_ = Part(loader.Vector(name("attn_v.bias"), v.total(), spec.qkv_bias), v.mine);
+  output_bias_ = Part(loader.Vector(name("attn_output.bias"), context.width, spec.output_bias), out_.mine);
   const bool per_head = spec.qk_norm_over == HeadNorm::kPerHead;
-  q_norm_ = loader.Vector(name("attn_q_norm.weight"), per_head ? spec.kv.k_width : q_width_, spec.qk_norm);
-  k_norm_ = loader.Vector(name("attn_k_norm.weight"), per_head ? spec.kv.k_width : k_width_, spec.qk_norm);
-  sinks_ = loader.Vector(name("attn_sinks.weight"), spec.heads, spec.sinks ? Presence::kRequired : Presence::kAbsent);
+  q_norm_ = loader.Vector(name("attn_q_norm.weight"), per_head ? spec.kv.k_width : q.total(), spec.qk_norm);
+  k_norm_ = loader.Vector(name("attn_k_norm.weight"), per_head ? spec.kv.k_width : k.total(), spec.qk_norm);
+  sinks_ =
+      Part(loader.Vector(name("attn_sinks.weight"), spec.heads, spec.sinks ? Presence::kRequired : Presence::kAbsent),
+           heads_.mine);
 }
 
 void GroupedAttention::Forward(const Step& step, Tensor x, Tensor out) const {
@@ -63,14 +82,14 @@ void GroupedAttention::Forward(const Step& step, Tensor x, Tensor out) const {
   Tensor q = step.scratch.Take(x.rows, q_width_);
   Tensor k = step.scratch.Take(x.rows, k_width_);
   Tensor v = step.scratch.Take(x.rows, v_width_);
-  Tensor mixed = step.scratch.Take(x.rows, mixed_width_);
+  Tensor mixed = step.scratch.Take(x.rows, mixed_.total());
 
   const Projection inputs[] = {{q_, q_bias_, q}, {k_, k_bias_, k}, {v_, v_bias_, v}};
   device.MatMul(inputs, x);
   NormHeads(step, q, q_norm_);
   NormHeads(step, k, k_norm_);
-  Rotate(step, context_, q, spec.heads, 0);
-  Rotate(step, context_, k, spec.kv.kv_heads, 0);
+  Rotate(step, context_, q, heads_.mine.count, 0);
+  Rotate(step, context_, k, kv_heads_.mine.count, 0);
   if (spec.unit_norm_after_rope) {
     for (const Tensor heads : {PerHead(q, spec.kv.k_width), PerHead(k, spec.kv.k_width)}) {
       device.RmsNorm(heads, nullptr, context_.norm_epsilon, heads);
@@ -79,16 +98,17 @@ void GroupedAttention::Forward(const Step& step, Tensor x, Tensor out) const {
   Temper(step, q);
   device.WriteKv(*context_.kv, step.sequences, k, v);
   device.Attention({.q = q,
-                    .out = mixed,
+                    .out = Columns(mixed, mixed_.mine),
                     .kv = context_.kv,
                     .sequences = step.sequences,
-                    .heads = spec.heads,
+                    .heads = heads_.mine.count,
                     .scale = spec.scale,
                     .softcap = spec.softcap,
                     .window = spec.window,
                     .chunk = spec.chunk,
                     .sinks = sinks_});
-  const Projection output[] = {{output_, output_bias_, out}};
+  step.ranks.Complete(mixed, mixed_);
+  const Projection output[] = {{output_, output_bias_, Columns(out, out_.mine)}};
   device.MatMul(output, mixed);
 }
 

@@ -16,7 +16,8 @@ class AttentionPart {
  public:
   virtual ~AttentionPart() = default;
 
-  // x: [T, D], normed; out: [T, D]. Writes the step's keys and values to the layer's cache.
+  // x: [T, D], normed; out: [T, D], of which this rank's columns are written. Writes the step's keys and values to the
+  // layer's cache.
   virtual void Forward(const Step& step, Tensor x, Tensor out) const = 0;
   virtual int64_t scratch_floats_per_row() const = 0;
 };
@@ -28,7 +29,8 @@ struct AttentionContext {
   int64_t width = 0;  // D
   float norm_epsilon = 0;
   const RopeTable* rope = nullptr;
-  const KvLayer* kv = nullptr;
+  const KvLayer* kv = nullptr;  // Of this rank's heads.
+  const RankGroup* ranks = nullptr;
 };
 
 // Grouped-query attention, or the latent one where the spec has it.

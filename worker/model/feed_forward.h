@@ -15,7 +15,7 @@ class FeedForwardPart {
  public:
   virtual ~FeedForwardPart() = default;
 
-  // x: [T, D], normed; out: [T, D].
+  // x: [T, D], normed; out: [T, D], of which this rank's columns are written.
   virtual void Forward(const Step& step, Tensor x, Tensor out) = 0;
   virtual int64_t scratch_floats_per_row() const = 0;
 };
@@ -24,13 +24,17 @@ class FeedForwardPart {
 class DenseFeedForward final : public FeedForwardPart {
  public:
   // Tensors are ffn_{gate,up,down}<suffix>.
-  DenseFeedForward(TensorLoader& loader, const DenseSpec& spec, int64_t layer, int64_t width, std::string_view suffix);
+  DenseFeedForward(TensorLoader& loader, const RankGroup& ranks, const DenseSpec& spec, int64_t layer, int64_t width,
+                   std::string_view suffix);
 
   void Forward(const Step& step, Tensor x, Tensor out) override;
-  int64_t scratch_floats_per_row() const override { return 2 * Scratch::RowFloats(spec_.width); }
+  int64_t scratch_floats_per_row() const override {
+    return Scratch::RowFloats(hidden_.total()) + Scratch::RowFloats(hidden_.mine.count);
+  }
 
  private:
   DenseSpec spec_;
+  RankCut hidden_, out_;  // Columns of FF and of D.
   const Matrix* gate_ = nullptr;
   const Matrix* up_ = nullptr;
   const Matrix* down_ = nullptr;
@@ -40,7 +44,7 @@ class DenseFeedForward final : public FeedForwardPart {
 };
 
 // The experts of a layer whose spec has them, else the dense part.
-std::unique_ptr<FeedForwardPart> MakeFeedForward(TensorLoader& loader, const LayerSpec& spec, int64_t layer,
-                                                 int64_t width, int64_t step_tokens_max);
+std::unique_ptr<FeedForwardPart> MakeFeedForward(TensorLoader& loader, RankGroup& ranks, const LayerSpec& spec,
+                                                 int64_t layer, int64_t width, int64_t step_tokens_max);
 
 }  // namespace barn

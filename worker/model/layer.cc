@@ -8,6 +8,7 @@ DecoderLayer::DecoderLayer(TensorLoader& loader, const LayerOptions& options)
     : parallel_(options.spec.parallel),
       residual_scale_(options.residual_scale),
       width_(options.width),
+      columns_(options.ranks->Rows(options.width)),
       attention_norm_(loader, options.norm, LayerTensor(options.layer, "attn_norm"), options.width) {
   const LayerSpec& spec = options.spec;
   const auto norm = [&](std::string_view name) {
@@ -25,8 +26,9 @@ DecoderLayer::DecoderLayer(TensorLoader& loader, const LayerOptions& options)
                                       .width = options.width,
                                       .norm_epsilon = options.norm.epsilon,
                                       .rope = options.rope,
-                                      .kv = options.kv});
-  feed_forward_ = MakeFeedForward(loader, spec, options.layer, options.width, options.step_tokens_max);
+                                      .kv = options.kv,
+                                      .ranks = options.ranks});
+  feed_forward_ = MakeFeedForward(loader, *options.ranks, spec, options.layer, options.width, options.step_tokens_max);
   loader.RequireLayerUsed(options.layer);
 }
 
@@ -76,6 +78,7 @@ void DecoderLayer::ForwardParallel(const Step& step, Tensor x) {
 }
 
 void DecoderLayer::AddBranch(const Step& step, Tensor x, Tensor branch, const std::optional<Norm>& post_norm) const {
+  step.ranks.Complete(branch, columns_);
   if (post_norm) {
     post_norm->Apply(step.device, branch, branch);
   }

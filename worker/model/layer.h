@@ -19,6 +19,7 @@ struct LayerOptions {
   float residual_scale = 1;
   const RopeTable* rope = nullptr;  // Null where the layer does not rotate.
   const KvLayer* kv = nullptr;
+  RankGroup* ranks = nullptr;  // Outlives the layer.
   int64_t step_tokens_max = 0;
 };
 
@@ -40,11 +41,13 @@ class DecoderLayer {
 
  private:
   void ForwardParallel(const Step& step, Tensor x);
+  // branch: [T, D] with this rank's columns.
   void AddBranch(const Step& step, Tensor x, Tensor branch, const std::optional<Norm>& post_norm) const;
 
   bool parallel_;
   float residual_scale_;
   int64_t width_;
+  RankCut columns_;  // Of D.
   Norm attention_norm_;
   std::optional<Norm> ffn_norm_;
   std::optional<Norm> post_attention_norm_;

@@ -4,43 +4,74 @@
 
 namespace barn {
 
-RoutedFeedForward::RoutedFeedForward(TensorLoader& loader, const RoutedSpec& spec, int64_t layer, int64_t width,
-                                     int64_t step_tokens_max)
-    : spec_(spec), layer_(layer), width_(width), router_(spec.routing) {
-  const int64_t experts = spec.routing.experts;
-  const auto name = [&](std::string_view tensor) { return LayerTensor(layer, tensor); };
-  const Presence biases = spec.biases ? Presence::kRequired : Presence::kAbsent;
-
-  router_weight_ = loader.ExactMatrix(name("ffn_gate_inp.weight"), {.rows = experts, .cols = width});
-  router_bias_ = loader.Vector(name("ffn_gate_inp.bias"), experts, biases);
-  selection_bias_ = loader.HostVector(name("exp_probs_b.bias"), experts, spec.selection_bias);
-
-  const auto expert_matrix = [&](std::string_view tensor, int64_t rows, int64_t cols) {
-    return loader.ExpertMatrix(name(tensor), {experts, rows, cols});
-  };
-  if (loader.Has(name("ffn_gate_up_exps.weight"))) {
-    matrices_.gate_up = expert_matrix("ffn_gate_up_exps.weight", 2 * spec.width, width);
-  } else {
-    matrices_.gate = expert_matrix("ffn_gate_exps.weight", spec.width, width);
-    matrices_.up = expert_matrix("ffn_up_exps.weight", spec.width, width);
-  }
-  matrices_.down = expert_matrix("ffn_down_exps.weight", width, spec.width);
-  matrices_.gate_bias = loader.Vector(name("ffn_gate_exps.bias"), experts, spec.width, biases);
-  matrices_.up_bias = loader.Vector(name("ffn_up_exps.bias"), experts, spec.width, biases);
-  matrices_.down_bias = loader.Vector(name("ffn_down_exps.bias"), experts, width, biases);
-  matrices_.activation = spec.activation;
-  matrices_.weight_scales_input = spec.weight_scales_input;
-
+RoutedFeedForward::RoutedFeedForward(TensorLoader& loader, RankGroup& ranks, const RoutedSpec& spec, int64_t layer,
+                                     int64_t width, int64_t step_tokens_max)
+    : spec_(spec),
+      layer_(layer),
+      width_(width),
+      experts_cut_(ranks.Rows(spec.routing.experts)),
+      hidden_(ranks.Rows(spec.width)),
+      out_(ranks.Rows(width)),
+      router_(spec.routing) {
+  LoadRouter(loader);
+  LoadExperts(loader, ranks);
   if (loader.status().ok()) {  // Only now are the numbers known to be those of tensors.
     experts_.resize(step_tokens_max * spec.routing.used);
     weights_.resize(step_tokens_max * spec.routing.used);
   }
   if (spec.shared_width > 0) {
-    const DenseSpec shared{.width = spec.shared_width, .activation = spec.activation, .bias = Presence::kAbsent};
-    shared_.emplace(loader, shared, layer, width, "_shexp");
-    if (spec.shared_gate) {
-      shared_gate_ = loader.ExactMatrix(name("ffn_gate_inp_shexp.weight"), {.rows = 1, .cols = width});
-    }
+    LoadShared(loader, ranks);
+  }
+}
+
+void RoutedFeedForward::LoadRouter(TensorLoader& loader) {
+  const int64_t experts = spec_.routing.experts;
+  router_weight_ = loader.ExactMatrix(LayerTensor(layer_, "ffn_gate_inp.weight"), {.rows = experts, .cols = width_},
+                                      experts_cut_.mine);
+  router_bias_ = Part(loader.Vector(LayerTensor(layer_, "ffn_gate_inp.bias"), experts,
+                                    spec_.biases ? Presence::kRequired : Presence::kAbsent),
+                      experts_cut_.mine);
+  selection_bias_ = loader.HostVector(LayerTensor(layer_, "exp_probs_b.bias"), experts, spec_.selection_bias);
+}
+
+void RoutedFeedForward::LoadExperts(TensorLoader& loader, RankGroup& ranks) {
+  const int64_t experts = spec_.routing.experts;
+  const auto name = [&](std::string_view tensor) { return LayerTensor(layer_, tensor); };
+  const auto matrix = [&](std::string_view tensor, int64_t rows, int64_t cols, Span wanted) {
+    return loader.ExpertMatrix(name(tensor), {experts, rows, cols}, wanted);
+  };
+  const auto bias = [&](std::string_view tensor, const RankCut& cut) {
+    return loader.VectorColumns(name(tensor), experts, cut.total(), cut.mine,
+                                spec_.biases ? Presence::kRequired : Presence::kAbsent);
+  };
+  if (!loader.Has(name("ffn_gate_up_exps.weight"))) {
+    matrices_.gate = matrix("ffn_gate_exps.weight", spec_.width, width_, hidden_.mine);
+    matrices_.up = matrix("ffn_up_exps.weight", spec_.width, width_, hidden_.mine);
+  } else if (ranks.alone()) {
+    matrices_.gate_up = matrix("ffn_gate_up_exps.weight", 2 * spec_.width, width_, {.count = 2 * spec_.width});
+  } else {
+    const Span up = {.first = spec_.width + hidden_.mine.first, .count = hidden_.mine.count};
+    matrices_.gate = matrix("ffn_gate_up_exps.weight", 2 * spec_.width, width_, hidden_.mine);
+    matrices_.up = matrix("ffn_gate_up_exps.weight", 2 * spec_.width, width_, up);
+  }
+  matrices_.down = matrix("ffn_down_exps.weight", width_, spec_.width, out_.mine);
+  matrices_.gate_bias = bias("ffn_gate_exps.bias", hidden_);
+  matrices_.up_bias = bias("ffn_up_exps.bias", hidden_);
+  matrices_.down_bias = bias("ffn_down_exps.bias", out_);
+  matrices_.activation = spec_.activation;
+  matrices_.weight_scales_input = spec_.weight_scales_input;
+  if (!ranks.alone()) {
+    matrices_.first_hidden = hidden_.mine.first;
+    matrices_.complete_hidden = [&ranks, cut = hidden_](Tensor hidden) { ranks.Complete(hidden, cut); };
+  }
+}
+
+void RoutedFeedForward::LoadShared(TensorLoader& loader, const RankGroup& ranks) {
+  const DenseSpec shared{.width = spec_.shared_width, .activation = spec_.activation, .bias = Presence::kAbsent};
+  shared_.emplace(loader, ranks, shared, layer_, width_, "_shexp");
+  if (spec_.shared_gate) {
+    shared_gate_ = loader.ExactMatrix(LayerTensor(layer_, "ffn_gate_inp_shexp.weight"), {.rows = 1, .cols = width_},
+                                      {.first = 0, .count = 1});
   }
 }
 
@@ -50,9 +81,9 @@ int64_t RoutedFeedForward::scratch_floats_per_row() const {
 }
 
 void RoutedFeedForward::Forward(const Step& step, Tensor x, Tensor out) {
-  step.device.RoutedFfn(matrices_, Route(step, x), x, out);
+  step.device.RoutedFfn(matrices_, Route(step, x), x, Columns(out, out_.mine));
   if (shared_) {
-    AddShared(step, x, out);
+    AddShared(step, x, Columns(out, out_.mine));
   }
 }
 
@@ -61,7 +92,8 @@ Routes RoutedFeedForward::Route(const Step& step, Tensor x) {
   const int64_t experts = spec_.routing.experts;
   const int64_t k = spec_.routing.used;
   const Tensor logits = step.scratch.Take(x.rows, experts);
-  step.device.MatMulExact({router_weight_, router_bias_, logits}, x);
+  step.device.MatMulExact({router_weight_, router_bias_, Columns(logits, experts_cut_.mine)}, x);
+  step.ranks.Complete(logits, experts_cut_);
   for (int64_t t = 0; t < x.rows; ++t) {
     router_.Route({logits.row(t), static_cast<size_t>(experts)}, selection_bias_, std::span(experts_).subspan(t * k, k),
                   std::span(weights_).subspan(t * k, k));
@@ -74,10 +106,12 @@ Routes RoutedFeedForward::Route(const Step& step, Tensor x) {
   return routes;
 }
 
+// out: this rank's columns.
 void RoutedFeedForward::AddShared(const Step& step, Tensor x, Tensor out) {
   const Scratch::Frame frame(step.scratch);
-  const Tensor shared = step.scratch.Take(x.rows, out.cols);
-  shared_->Forward(step, x, shared);
+  const Tensor all = step.scratch.Take(x.rows, width_);
+  const Tensor shared = Columns(all, out_.mine);
+  shared_->Forward(step, x, all);
   if (shared_gate_ != nullptr) {
     const Tensor logits = step.scratch.Take(x.rows, 1);
     step.device.MatMulExact({shared_gate_, nullptr, logits}, x);

@@ -11,19 +11,24 @@ namespace barn {
 // Experts chosen by a router for each token, and a shared expert that every token passes.
 class RoutedFeedForward final : public FeedForwardPart {
  public:
-  RoutedFeedForward(TensorLoader& loader, const RoutedSpec& spec, int64_t layer, int64_t width,
+  // ranks outlives this.
+  RoutedFeedForward(TensorLoader& loader, RankGroup& ranks, const RoutedSpec& spec, int64_t layer, int64_t width,
                     int64_t step_tokens_max);
 
   void Forward(const Step& step, Tensor x, Tensor out) override;
   int64_t scratch_floats_per_row() const override;
 
  private:
+  void LoadRouter(TensorLoader& loader);
+  void LoadExperts(TensorLoader& loader, RankGroup& ranks);
+  void LoadShared(TensorLoader& loader, const RankGroup& ranks);
   Routes Route(const Step& step, Tensor x);
   void AddShared(const Step& step, Tensor x, Tensor out);
 
   RoutedSpec spec_;
   int64_t layer_;
   int64_t width_;
+  RankCut experts_cut_, hidden_, out_;  // Columns of the router's logits, of FF and of D.
   Router router_;
   ExpertMatrices matrices_;
   const Matrix* router_weight_ = nullptr;

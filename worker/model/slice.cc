@@ -34,6 +34,7 @@ class LoadedSlice final : public Slice {
   int64_t context_tokens() const override { return spec_.context_tokens; }
   int64_t kv_bytes() const override { return cache_.bytes(); }
   int64_t scratch_bytes() const override { return scratch_->bytes() + activations_->bytes(); }
+  int64_t shared_floats_max() const override;
 
  private:
   absl::Status LoadLayers(TensorLoader& loader, const SliceOptions& options);
@@ -53,6 +54,8 @@ class LoadedSlice final : public Slice {
   const bool is_first_;
   const bool is_last_;
   const StepLimits limits_;
+  RankGroup ranks_;
+  const RankCut entries_;  // Of the vocabulary.
   Device& device_;
   KvCache cache_;
   LoadedWeights loaded_;
@@ -72,6 +75,20 @@ class LoadedSlice final : public Slice {
   std::vector<SequenceRows> sequences_;
 };
 
+// A message of a step or of the head, whichever is larger.
+int64_t LoadedSlice::shared_floats_max() const {
+  int64_t row_floats = spec_.width;
+  for (const LayerSpec& layer : spec_.layers) {
+    row_floats = std::max({row_floats, layer.attention.heads * layer.attention.kv.v_width, layer.dense.width});
+    if (layer.routed) {
+      const RoutedSpec& routed = *layer.routed;
+      row_floats =
+          std::max({row_floats, routed.routing.used * routed.width, routed.routing.experts, routed.shared_width});
+    }
+  }
+  return std::max(limits_.step_tokens_max * row_floats, kLogitRowsMax * spec_.vocabulary);
+}
+
 StepLimits LimitsOf(const SliceOptions& options, const ModelSpec& spec) {
   return {.width = spec.width,
           .vocabulary = spec.vocabulary,
@@ -88,6 +105,8 @@ LoadedSlice::LoadedSlice(const SliceOptions& options, ModelSpec spec, KvCache ca
       is_first_(options.is_first),
       is_last_(options.is_last),
       limits_(LimitsOf(options, spec_)),
+      ranks_(options.rank, options.ranks),
+      entries_(ranks_.Rows(spec_.vocabulary)),
       device_(*options.device),
       cache_(std::move(cache)) {}
 
@@ -107,7 +126,7 @@ absl::Status LoadedSlice::LoadEnds(TensorLoader& loader) {
   }
   if (is_last_) {
     output_norm_.emplace(loader, spec_.norm, "output_norm", spec_.width);
-    head_ = loader.Matrix(tied ? "token_embd.weight" : "output.weight", table);
+    head_ = loader.MatrixRows(tied ? "token_embd.weight" : "output.weight", table, entries_.mine);
   }
   return loader.status();
 }
@@ -125,6 +144,7 @@ absl::Status LoadedSlice::LoadLayers(TensorLoader& loader, const SliceOptions& o
                                               .residual_scale = spec_.residual_scale,
                                               .rope = rope,
                                               .kv = &cache_.layer(i - options.first_layer),
+                                              .ranks = &ranks_,
                                               .step_tokens_max = options.step_tokens_max});
     BARN_RETURN_IF_ERROR(loader.status());
   }
@@ -199,6 +219,12 @@ void LoadedSlice::LayOut(const StepInput& step) {
 
 absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input, std::span<const int32_t> logit_rows) {
   BARN_RETURN_IF_ERROR(CheckStep(input, limits_));
+  if (!ranks_.alone() && (input.collective == nullptr || input.collective->ranks() != ranks_.ranks() ||
+                          input.collective->rank() != ranks_.rank())) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("rank %d of %d without the others", ranks_.rank(), ranks_.ranks()));
+  }
+  ranks_.BeginStep(input.collective, input.wait);
   LayOut(input);
   const Scratch::Frame frame(*activations_);
   const Tensor x = activations_->Take(static_cast<int64_t>(tokens_.size()), spec_.width);
@@ -215,15 +241,20 @@ absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input, std::span<const 
                   .sequences = sequences_,
                   .positions = positions_,
                   .row_scales = row_scales_,
-                  .observe_routes = observe_routes_};
+                  .observe_routes = observe_routes_,
+                  .ranks = ranks_};
   for (size_t i = 0; i + 1 < layers_.size(); ++i) {
     layers_[i].Forward(step, x);
+    BARN_RETURN_IF_ERROR(ranks_.status());
   }
+  Tensor result = x;
   if (is_last_) {
-    return RunLastLayer(step, x, logit_rows);
+    result = RunLastLayer(step, x, logit_rows);
+  } else {
+    layers_.back().Forward(step, x);
   }
-  layers_.back().Forward(step, x);
-  return x;
+  BARN_RETURN_IF_ERROR(ranks_.status());
+  return result;
 }
 
 // Behind the last attention, positions that nobody asked for need no further work.
@@ -269,6 +300,7 @@ absl::Status LoadedSlice::ForwardToLogits(const StepInput& step, std::span<const
     const Scratch::Frame frame(*scratch_);
     const Tensor logits = scratch_->Take(rows, spec_.vocabulary);
     Logits(RowRange(x, static_cast<int64_t>(first), rows), logits);
+    BARN_RETURN_IF_ERROR(ranks_.status());
     sink(static_cast<int64_t>(first), logits);
   }
   return absl::OkStatus();
@@ -279,8 +311,9 @@ void LoadedSlice::Logits(Tensor x, Tensor logits) {
   const Scratch::Frame frame(*scratch_);
   const Tensor normed = scratch_->Take(logits.rows, spec_.width);
   output_norm_->Apply(device_, x, normed);
-  const Projection projection[] = {{head_, nullptr, logits}};
+  const Projection projection[] = {{head_, nullptr, Columns(logits, entries_.mine)}};
   device_.MatMul(projection, normed);
+  ranks_.Complete(logits, entries_);
   if (spec_.logit_scale != 1) {
     device_.Scale(logits, spec_.logit_scale);
   }
@@ -309,6 +342,34 @@ absl::Status CheckOptions(const SliceOptions& options, const ModelSpec& spec) {
     return absl::InvalidArgumentError(
         absl::StrFormat("a context of %d tokens, want up to %d", options.context_tokens, kContextTokensMax));
   }
+  if (options.ranks < 1 || options.ranks > kRanksMax || options.rank < 0 || options.rank >= options.ranks) {
+    return absl::InvalidArgumentError(absl::StrFormat("rank %d of %d", options.rank, options.ranks));
+  }
+  return absl::OkStatus();
+}
+
+// Whether every rank gets whole heads and at least one row of each product.
+absl::Status CheckRanks(const SliceOptions& options, const ModelSpec& spec) {
+  for (int64_t i = options.first_layer; i < options.last_layer && options.ranks > 1; ++i) {
+    const LayerSpec& layer = spec.layers[i];
+    const AttentionSpec& attention = layer.attention;
+    const bool one_norm = attention.qk_norm != Presence::kAbsent && attention.qk_norm_over == HeadNorm::kWholeRow;
+    int64_t rows_min = std::min(spec.width, spec.vocabulary);
+    if (layer.routed) {
+      const int64_t shared_width = layer.routed->shared_width > 0 ? layer.routed->shared_width : rows_min;
+      rows_min = std::min({rows_min, layer.routed->width, layer.routed->routing.experts, shared_width});
+    } else {
+      rows_min = std::min(rows_min, layer.dense.width);
+    }
+    if (attention.mla || one_norm || attention.kv.kv_heads % options.ranks != 0 || rows_min < options.ranks) {
+      return absl::UnimplementedError(absl::StrFormat(
+          "layer %d cannot be shared by %d ranks: %s, %d KV heads, %d rows in its smallest product", i, options.ranks,
+          attention.mla ? "latent attention"
+          : one_norm    ? "one norm over all heads"
+                        : "grouped attention",
+          attention.kv.kv_heads, rows_min));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -317,9 +378,11 @@ absl::Status CheckOptions(const SliceOptions& options, const ModelSpec& spec) {
 absl::StatusOr<std::unique_ptr<Slice>> Slice::Create(const SliceOptions& options) {
   BARN_ASSIGN_OR_RETURN(ModelSpec spec, DescribeModel(*options.model, options.context_tokens));
   BARN_RETURN_IF_ERROR(CheckOptions(options, spec));
+  BARN_RETURN_IF_ERROR(CheckRanks(options, spec));
   std::vector<KvShape> shapes;
   for (int64_t i = options.first_layer; i < options.last_layer; ++i) {
     shapes.push_back(spec.layers[i].attention.kv);
+    shapes.back().kv_heads /= options.ranks;
   }
   BARN_ASSIGN_OR_RETURN(
       KvCache cache,

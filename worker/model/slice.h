@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "sharding/gguf.h"
+#include "worker/exchange/collective.h"
 #include "worker/memory/weights.h"
 
 namespace barn {
@@ -25,11 +26,14 @@ struct SequenceStep {
 struct StepInput {
   std::span<const SequenceStep> sequences;  // Their rows, one after the other, are the T rows of the step.
   std::span<const float> activations;       // [T, D] from the stage before; empty on the first stage.
+  Collective* collective = nullptr;         // Of the slice's ranks; null when there is one.
+  WaitBounds wait = {};                     // For the other ranks.
 };
 
 // Receives the logits of rows logit_rows[first] onwards: logits is [n, V], n <= kLogitRowsMax, valid during the call
 // and writable (logit edits may happen in place).
 inline constexpr int64_t kLogitRowsMax = 16;
+inline constexpr int kRanksMax = 64;
 using LogitSink = absl::FunctionRef<void(int64_t first, Tensor logits)>;
 
 struct SliceOptions {
@@ -46,6 +50,9 @@ struct SliceOptions {
   int64_t step_tokens_max = 512;  // Rows of the largest step.
   bool borrow_experts = false;    // See MatrixUse::kBorrowed.
   int64_t context_tokens = 0;     // Longest sequence; chooses the factors of long-context rope. 0: the model's own.
+  // Every product of these layers is shared by `ranks` slices, each with whole heads and some rows of each weight.
+  int rank = 0;
+  int ranks = 1;
 };
 
 // Sees what the router of a layer chose, for tests and traces: k experts for each row, best first, and the logits that
@@ -53,16 +60,19 @@ struct SliceOptions {
 // It may put other routes of the same shape in their place, which then run; what they point to outlives the step.
 using RouteObserver = std::function<void(int64_t layer, Routes& routes, Tensor router_logits)>;
 
-// A contiguous range of a model's layers, ready to run. One thread at a time.
+// A contiguous range of a model's layers, or one rank's share of it, ready to run. Ranks are given the same steps and
+// get the same results, with the same bits as one rank alone. One thread at a time.
 class Slice {
  public:
-  // Unimplemented: the architecture is unknown (by name). InvalidArgument: a key or tensor is missing or has the wrong
+  // Unimplemented: the architecture is unknown (by name), or its layers cannot be shared by so many ranks.
+  // InvalidArgument: a key or tensor is missing or has the wrong
   // shape (by name). ResourceExhausted: device memory.
   static absl::StatusOr<std::unique_ptr<Slice>> Create(const SliceOptions& options);
   virtual ~Slice() = default;
 
   // Runs a step of a slice that is not the last; activations_out: f32[T, D].
-  // InvalidArgument: a row, position, block or token is out of bounds; nothing was computed then.
+  // InvalidArgument: a row, position, block or token is out of bounds; nothing was computed then. Otherwise as the
+  // collective says.
   virtual absl::Status Forward(const StepInput& step, std::span<float> activations_out) = 0;
 
   // Runs a step of the last slice and hands the logits of the rows in logit_rows (indices in [0, T), any order, at most
@@ -78,6 +88,7 @@ class Slice {
   virtual int64_t context_tokens() const = 0;
   virtual int64_t kv_bytes() const = 0;
   virtual int64_t scratch_bytes() const = 0;
+  virtual int64_t shared_floats_max() const = 0;  // Of what ranks exchange in one call.
 };
 
 }  // namespace barn

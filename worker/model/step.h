@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/check.h"
 #include "kernels/device.h"
+#include "worker/model/rank_group.h"
 #include "worker/model/slice.h"
 
 namespace barn {
@@ -56,6 +57,7 @@ struct Step {
   std::span<const int32_t> positions;  // [T]
   std::span<float> row_scales;         // [T], for any block to use within itself.
   const RouteObserver& observe_routes;
+  RankGroup& ranks;
 };
 
 // x [T, heads * width] as [T * heads, width]; x is dense.
@@ -72,5 +74,9 @@ inline Tensor RowRange(Tensor x, int64_t first, int64_t rows) {
 inline Tensor Columns(Tensor x, int64_t first, int64_t cols) {
   return {.data = x.data + first, .rows = x.rows, .cols = cols, .stride = x.stride};
 }
+inline Tensor Columns(Tensor x, Span columns) { return Columns(x, columns.first, columns.count); }
+
+// The part of a vector of biases (or null) that belongs to some rows.
+inline const float* Part(const float* biases, Span rows) { return biases == nullptr ? nullptr : biases + rows.first; }
 
 }  // namespace barn

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -81,18 +80,27 @@ const Matrix* TensorLoader::Upload(const GgufTensor& tensor, MatrixShape shape, 
   return loaded_.matrices.back().get();
 }
 
-const Matrix* TensorLoader::Matrix(std::string_view name, MatrixShape shape, Presence presence, MatrixUse use) {
+const Matrix* TensorLoader::MatrixRows(std::string_view name, MatrixShape shape, Span rows, Presence presence,
+                                       MatrixUse use) {
   const int64_t dims[] = {shape.cols, shape.rows, shape.count};
   const GgufTensor* tensor = Find(name, dims, presence);
   if (tensor == nullptr) {
     return nullptr;
   }
   const std::span<const std::byte> bytes = Bytes(*tensor);
-  return status_.ok() ? Upload(*tensor, shape, 0, bytes, use) : nullptr;
+  if (!status_.ok()) {
+    return nullptr;
+  }
+  // The shape is that of a tensor in a file, so these products are bounded by its size.
+  const int64_t row_bytes = tensor->size_bytes / (shape.count * shape.rows);
+  const int64_t offset = rows.first * row_bytes;
+  const int64_t length = ((shape.count - 1) * shape.rows + rows.count) * row_bytes;
+  const MatrixShape part = {.count = shape.count, .rows = rows.count, .cols = shape.cols, .stored_rows = shape.rows};
+  return Upload(*tensor, part, offset, bytes.subspan(static_cast<size_t>(offset), static_cast<size_t>(length)), use);
 }
 
-const Matrix* TensorLoader::ExactMatrix(std::string_view name, MatrixShape shape) {
-  const ::barn::Matrix* matrix = Matrix(name, shape);
+const Matrix* TensorLoader::ExactMatrix(std::string_view name, MatrixShape shape, Span rows) {
+  const ::barn::Matrix* matrix = MatrixRows(name, shape, rows);
   if (matrix == nullptr) {
     return nullptr;
   }
@@ -117,18 +125,22 @@ std::span<const std::byte> TensorLoader::Floats(std::string_view name, std::span
   return Bytes(*tensor);
 }
 
-const float* TensorLoader::Vector(std::string_view name, int64_t rows, int64_t cols, Presence presence) {
+const float* TensorLoader::VectorColumns(std::string_view name, int64_t rows, int64_t cols, Span columns,
+                                         Presence presence) {
   const int64_t dims[] = {cols, rows};
   const std::span<const std::byte> bytes = Floats(name, dims, presence);
   if (bytes.empty()) {
     return nullptr;
   }
-  auto buffer = device_.Allocate(rows * cols);
+  auto buffer = device_.Allocate(rows * columns.count);
   if (!buffer.ok()) {
     Fail(buffer.status());
     return nullptr;
   }
-  std::memcpy((*buffer)->data(), bytes.data(), bytes.size());
+  for (int64_t row = 0; row < rows; ++row) {
+    std::memcpy((*buffer)->data() + row * columns.count, bytes.data() + (row * cols + columns.first) * sizeof(float),
+                columns.count * sizeof(float));
+  }
   loaded_.vectors.push_back(*std::move(buffer));
   return loaded_.vectors.back()->data();
 }
@@ -142,23 +154,19 @@ std::vector<float> TensorLoader::HostVector(std::string_view name, int64_t size,
   return floats;
 }
 
-std::vector<const Matrix*> TensorLoader::Split(std::string_view name, std::span<const int64_t> rows, int64_t cols) {
-  std::vector<const ::barn::Matrix*> parts(rows.size(), nullptr);
-  const int64_t dims[] = {cols, std::accumulate(rows.begin(), rows.end(), int64_t{0})};
-  const GgufTensor* tensor = Find(name, dims, Presence::kRequired);
-  if (tensor == nullptr) {
-    return parts;
+std::vector<const Matrix*> TensorLoader::Split(std::string_view name, std::span<const MatrixPart> parts, int64_t cols) {
+  std::vector<const ::barn::Matrix*> matrices(parts.size(), nullptr);
+  int64_t rows = 0;
+  for (const MatrixPart& part : parts) {
+    rows += part.rows;
   }
-  const std::span<const std::byte> bytes = Bytes(*tensor);
-  const auto row_bytes = static_cast<size_t>(tensor->size_bytes / dims[1]);
-  size_t offset = 0;
-  for (size_t i = 0; i < rows.size() && status_.ok(); ++i) {
-    const size_t part_bytes = row_bytes * static_cast<size_t>(rows[i]);
-    parts[i] = Upload(*tensor, {.count = 1, .rows = rows[i], .cols = cols}, static_cast<int64_t>(offset),
-                      bytes.subspan(offset, part_bytes), MatrixUse::kProducts);
-    offset += part_bytes;
+  const MatrixShape shape = {.count = 1, .rows = rows, .cols = cols};
+  int64_t first = 0;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    matrices[i] = MatrixRows(name, shape, {.first = first + parts[i].wanted.first, .count = parts[i].wanted.count});
+    first += parts[i].rows;
   }
-  return parts;
+  return matrices;
 }
 
 void TensorLoader::RequireLayerUsed(int64_t layer) {

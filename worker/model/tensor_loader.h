@@ -12,6 +12,7 @@
 #include "kernels/device.h"
 #include "sharding/gguf.h"
 #include "worker/memory/weights.h"
+#include "worker/model/rank_group.h"
 #include "worker/model/spec.h"
 
 namespace barn {
@@ -34,22 +35,33 @@ class TensorLoader {
 
   // Null where an optional tensor is missing, and for kAbsent.
   const ::barn::Matrix* Matrix(std::string_view name, MatrixShape shape, Presence presence = Presence::kRequired,
-                               MatrixUse use = MatrixUse::kProducts);
+                               MatrixUse use = MatrixUse::kProducts) {
+    return MatrixRows(name, shape, {.first = 0, .count = shape.rows}, presence, use);
+  }
+  // As Matrix, only some rows (of each matrix); shape is that of the tensor.
+  const ::barn::Matrix* MatrixRows(std::string_view name, MatrixShape shape, Span rows,
+                                   Presence presence = Presence::kRequired, MatrixUse use = MatrixUse::kProducts);
   // As Matrix, for RoutedFfn.
-  const ::barn::Matrix* ExpertMatrix(std::string_view name, MatrixShape shape) {
-    return Matrix(name, shape, Presence::kRequired, expert_use_);
+  const ::barn::Matrix* ExpertMatrix(std::string_view name, MatrixShape shape, Span rows) {
+    return MatrixRows(name, shape, rows, Presence::kRequired, expert_use_);
   }
-  // As Matrix, for MatMulExact: F32, F16 or BF16.
-  const ::barn::Matrix* ExactMatrix(std::string_view name, MatrixShape shape);
+  // As MatrixRows, for MatMulExact: F32, F16 or BF16.
+  const ::barn::Matrix* ExactMatrix(std::string_view name, MatrixShape shape, Span rows);
   // F32 only.
-  const float* Vector(std::string_view name, int64_t rows, int64_t cols, Presence presence = Presence::kRequired);
   const float* Vector(std::string_view name, int64_t size, Presence presence = Presence::kRequired) {
-    return Vector(name, 1, size, presence);
+    return VectorColumns(name, 1, size, {.first = 0, .count = size}, presence);
   }
+  // Some columns of f32[rows, cols], as [rows, columns.count].
+  const float* VectorColumns(std::string_view name, int64_t rows, int64_t cols, Span columns,
+                             Presence presence = Presence::kRequired);
   // As Vector, for numbers that the host works with; empty instead of null.
   std::vector<float> HostVector(std::string_view name, int64_t size, Presence presence = Presence::kRequired);
-  // The rows of one matrix as several, [rows[i], cols] each, without a copy. On error all are null.
-  std::vector<const ::barn::Matrix*> Split(std::string_view name, std::span<const int64_t> rows, int64_t cols);
+  // The rows of one matrix as several, of which some rows each, without a copy. On error all are null.
+  struct MatrixPart {
+    int64_t rows = 0;  // In the file.
+    Span wanted;       // Among these.
+  };
+  std::vector<const ::barn::Matrix*> Split(std::string_view name, std::span<const MatrixPart> parts, int64_t cols);
 
   bool Has(std::string_view name) const { return model_.FindTensor(name) != nullptr; }
 

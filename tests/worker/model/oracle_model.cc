@@ -7,9 +7,11 @@
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <thread>
 
 #include "kernels/check.h"
 #include "sharding/model_config.h"
+#include "worker/exchange/in_process_collective.h"
 
 namespace barn {
 namespace {
@@ -93,26 +95,32 @@ LogitRows OracleLogits(const std::string& name, const std::string& suffix) {
   return rows;
 }
 
-Pipeline::Pipeline(const OracleModel& model, const PipelineOptions& options) {
+Pipeline::Pipeline(const OracleModel& model, const PipelineOptions& options) : ranks_(options.ranks) {
   const int64_t layers = Must(ReadModelConfig(*model.header)).layers;
   std::vector<int64_t> edges = {0};
   edges.insert(edges.end(), options.cuts.begin(), options.cuts.end());
   edges.push_back(layers);
   for (size_t i = 0; i + 1 < edges.size(); ++i) {
-    devices_.push_back(
-        Must(CreateCpuDevice({.threads = options.threads, .activations = options.activations, .pin = false})));
-    slices_.push_back(Must(Slice::Create({.model = model.header.get(),
-                                          .weights = model.weights.get(),
-                                          .device = devices_.back().get(),
-                                          .first_layer = edges[i],
-                                          .last_layer = edges[i + 1],
-                                          .is_first = edges[i] == 0,
-                                          .is_last = edges[i + 1] == layers,
-                                          .kv_blocks = kBlocks,
-                                          .kv_block_tokens = kBlockTokens,
-                                          .kv_type = options.kv_type,
-                                          .step_tokens_max = 64,
-                                          .context_tokens = options.context_tokens})));
+    std::vector<std::unique_ptr<Collective>> collectives = MakeInProcessCollectives(ranks_);
+    for (int rank = 0; rank < ranks_; ++rank) {
+      collectives_.push_back(std::move(collectives[rank]));
+      devices_.push_back(
+          Must(CreateCpuDevice({.threads = options.threads, .activations = options.activations, .pin = false})));
+      slices_.push_back(Must(Slice::Create({.model = model.header.get(),
+                                            .weights = model.weights.get(),
+                                            .device = devices_.back().get(),
+                                            .first_layer = edges[i],
+                                            .last_layer = edges[i + 1],
+                                            .is_first = edges[i] == 0,
+                                            .is_last = edges[i + 1] == layers,
+                                            .kv_blocks = kBlocks,
+                                            .kv_block_tokens = kBlockTokens,
+                                            .kv_type = options.kv_type,
+                                            .step_tokens_max = 64,
+                                            .context_tokens = options.context_tokens,
+                                            .rank = rank,
+                                            .ranks = ranks_})));
+    }
   }
   // Any order of blocks must do: 1, 8, 15, ... instead of 0, 1, 2.
   blocks_.resize(kBlocks);
@@ -126,23 +134,59 @@ void Pipeline::Restart() {
   std::rotate(blocks_.begin(), blocks_.begin() + 5, blocks_.end());
 }
 
+void Pipeline::EveryRank(size_t slice, const std::function<void(int rank, Slice&, Collective*)>& run) {
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < ranks_; ++rank) {
+    const size_t index = slice * ranks_ + rank;
+    threads.emplace_back([&, rank, index] { run(rank, *slices_[index], collectives_[index].get()); });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
+std::vector<float> Pipeline::Forward(size_t slice, const StepInput& input, int64_t rows) {
+  std::vector<std::vector<float>> out(ranks_);
+  EveryRank(slice, [&](int rank, Slice& one, Collective* collective) {
+    out[rank].resize(rows * one.width());
+    StepInput mine = input;
+    mine.collective = collective;
+    Must(one.Forward(mine, out[rank]));
+  });
+  for (const std::vector<float>& others : out) {
+    BARN_CHECK(others == out[0]);
+  }
+  return out[0];
+}
+
+LogitRows Pipeline::ForwardToLogits(const StepInput& input, std::span<const int32_t> logit_rows) {
+  std::vector<LogitRows> out(ranks_);
+  EveryRank(slices() - 1, [&](int rank, Slice& one, Collective* collective) {
+    StepInput mine = input;
+    mine.collective = collective;
+    LogitRows& rows = out[rank];
+    Must(one.ForwardToLogits(mine, logit_rows, [&](int64_t first, Tensor logits) {
+      BARN_CHECK(first == static_cast<int64_t>(rows.size()));
+      BARN_CHECK(logits.rows <= kLogitRowsMax);
+      for (int64_t r = 0; r < logits.rows; ++r) {
+        rows.emplace_back(logits.row(r), logits.row(r) + logits.cols);
+      }
+    }));
+  });
+  for (const LogitRows& others : out) {
+    BARN_CHECK(others == out[0]);
+  }
+  return out[0];
+}
+
 LogitRows Pipeline::Feed(std::span<const int32_t> tokens, std::span<const int32_t> logit_rows) {
   const SequenceStep sequence{.first_position = position_, .tokens = tokens, .blocks = blocks_};
   std::vector<float> activations;
-  for (size_t i = 0; i + 1 < slices_.size(); ++i) {
-    std::vector<float> out(tokens.size() * slices_[i]->width());
-    Must(slices_[i]->Forward({.sequences = {&sequence, 1}, .activations = activations}, out));
-    activations = std::move(out);
+  for (size_t i = 0; i + 1 < slices(); ++i) {
+    activations =
+        Forward(i, {.sequences = {&sequence, 1}, .activations = activations}, static_cast<int64_t>(tokens.size()));
   }
-  LogitRows rows;
-  Must(slices_.back()->ForwardToLogits({.sequences = {&sequence, 1}, .activations = activations}, logit_rows,
-                                       [&](int64_t first, Tensor logits) {
-                                         BARN_CHECK(first == static_cast<int64_t>(rows.size()));
-                                         BARN_CHECK(logits.rows <= kLogitRowsMax);
-                                         for (int64_t r = 0; r < logits.rows; ++r) {
-                                           rows.emplace_back(logits.row(r), logits.row(r) + logits.cols);
-                                         }
-                                       }));
+  LogitRows rows = ForwardToLogits({.sequences = {&sequence, 1}, .activations = activations}, logit_rows);
   BARN_CHECK(rows.size() == logit_rows.size());
   position_ += static_cast<int64_t>(tokens.size());
   return rows;

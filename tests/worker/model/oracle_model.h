@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -47,6 +48,7 @@ struct PipelineOptions {
   std::vector<int64_t> cuts = {};  // First layers of the second and later slices.
   int64_t context_tokens = 256;
   int threads = 1;
+  int ranks = 1;  // Of every slice, each on a thread of its own.
 };
 
 // Slices of one model in a row, as a cluster would run them, for one sequence.
@@ -64,12 +66,20 @@ class Pipeline {
   std::vector<int32_t> Greedy(std::span<const int32_t> prompt, int count, std::vector<float>* gaps);
 
   Slice& slice(size_t index) { return *slices_[index]; }
-  size_t slices() const { return slices_.size(); }
+  size_t slices() const { return slices_.size() / ranks_; }
+  // With ranks, those of the slices one after the other.
   const Device& device(size_t index) const { return *devices_[index]; }
 
  private:
+  std::vector<float> Forward(size_t slice, const StepInput& input, int64_t rows);
+  LogitRows ForwardToLogits(const StepInput& input, std::span<const int32_t> logit_rows);
+  // Calls run(slice, its collective) for every rank of a slice, each on a thread.
+  void EveryRank(size_t slice, const std::function<void(int rank, Slice&, Collective*)>& run);
+
+  const int ranks_;
   std::vector<std::unique_ptr<Device>> devices_;
-  std::vector<std::unique_ptr<Slice>> slices_;
+  std::vector<std::unique_ptr<Collective>> collectives_;  // As slices_; null for one rank.
+  std::vector<std::unique_ptr<Slice>> slices_;            // Ranks of the first slice, then those of the second.
   std::vector<int32_t> blocks_;
   int64_t position_ = 0;
 };
