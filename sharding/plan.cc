@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -12,6 +13,8 @@
 #include "sharding/byte_text.h"
 #include "sharding/limits.h"
 #include "sharding/placement.h"
+#include "sharding/ranks.h"
+#include "sharding/speed.h"
 
 namespace barn {
 namespace {
@@ -19,7 +22,8 @@ namespace {
 constexpr int64_t kKvBlockTokens = 32;
 constexpr int64_t kStepTokensMax = 65536;
 constexpr size_t kNodesMax = 256;
-constexpr int64_t kLogitRows = 32;  // The head's product runs over at most so many rows at a time.
+constexpr double kRanksGainMin = 1.1;  // Below this the simpler form is kept.
+constexpr int64_t kLogitRows = 32;     // The head's product runs over at most so many rows at a time.
 
 // The context that the planner chooses by itself: room for so many sequences of at most so many tokens.
 constexpr int64_t kChosenSequences = 4;
@@ -51,21 +55,37 @@ class StageCost {
   StageCost(const Catalogue& catalogue, const ModelConfig& config, const PlanOptions& options);
 
   PlanStage Stage(int node, int64_t first, int64_t last, int64_t context_tokens) const {
-    PlanStage stage{.node = node, .first_layer = first, .last_layer = last};
+    PlanRank alone{.node = node};
     const bool is_first = first == 0;
     const bool is_last = last == layers_;
-    stage.weights_bytes = weights_[Index(last)] - weights_[Index(first)] + every_bytes_;
-    if (is_first) stage.weights_bytes += first_bytes_;
-    if (is_last) stage.weights_bytes += last_bytes_;
-    if (is_first && is_last) stage.weights_bytes -= shared_bytes_;
-    stage.kv_bytes = (kv_token_bytes_[Index(last)] - kv_token_bytes_[Index(first)]) * context_tokens;
-    stage.scratch_bytes = scratch_bytes_ + (is_last ? logits_bytes_ : 0);
+    alone.weights_bytes = weights_[Index(last)] - weights_[Index(first)] + every_bytes_;
+    if (is_first) alone.weights_bytes += first_bytes_;
+    if (is_last) alone.weights_bytes += last_bytes_;
+    if (is_first && is_last) alone.weights_bytes -= shared_bytes_;
+    alone.kv_bytes = (kv_token_bytes_[Index(last)] - kv_token_bytes_[Index(first)]) * context_tokens;
+    alone.scratch_bytes = scratch_bytes_ + (is_last ? logits_bytes_ : 0);
+    return {.first_layer = first, .last_layer = last, .ranks = {alone}};
+  }
+
+  // All layers, shared by ranks on nodes 0, 1, ...
+  PlanStage SharedStage(int ranks, int64_t context_tokens) const {
+    PlanStage stage = Stage(0, 0, layers_, context_tokens);
+    const PlanRank alone = stage.ranks.front();
+    stage.ranks.clear();
+    for (int rank = 0; rank < ranks; ++rank) {
+      PlanRank share{.node = rank, .kv_bytes = alone.kv_bytes / ranks, .scratch_bytes = alone.scratch_bytes};
+      for (const CatalogueEntry& entry : catalogue_.entries) {
+        if (OnStage(catalogue_, entry, 0, layers_)) share.weights_bytes += RankBytes(entry, rank, ranks);
+      }
+      stage.ranks.push_back(share);
+    }
     return stage;
   }
 
  private:
   static size_t Index(int64_t layer) { return static_cast<size_t>(layer); }
 
+  const Catalogue& catalogue_;
   const int64_t layers_;
   std::vector<int64_t> weights_;         // [layers + 1], running sums
   std::vector<int64_t> kv_token_bytes_;  // [layers + 1], running sums
@@ -95,7 +115,7 @@ int64_t ActivationValuesPerRow(const Catalogue& catalogue, const ModelConfig& co
 }
 
 StageCost::StageCost(const Catalogue& catalogue, const ModelConfig& config, const PlanOptions& options)
-    : layers_(catalogue.layers) {
+    : catalogue_(catalogue), layers_(catalogue.layers) {
   weights_.push_back(0);
   kv_token_bytes_.push_back(0);
   for (int64_t layer = 0; layer < layers_; ++layer) {
@@ -114,12 +134,13 @@ StageCost::StageCost(const Catalogue& catalogue, const ModelConfig& config, cons
   logits_bytes_ = config.vocabulary * std::min(options.step_tokens_max, kLogitRows) * int64_t{sizeof(float)};
 }
 
-int64_t StageBytes(const PlanStage& stage) { return stage.weights_bytes + stage.kv_bytes + stage.scratch_bytes; }
+int64_t TotalBytes(const PlanRank& rank) { return rank.weights_bytes + rank.kv_bytes + rank.scratch_bytes; }
 
 // A share of 1 or below always means that the bytes fit, also where a double cannot tell the two apart.
-double Share(const PlanStage& stage, const PlanNode& node) {
-  const double share = static_cast<double>(StageBytes(stage)) / static_cast<double>(node.memory_bytes);
-  return StageBytes(stage) > node.memory_bytes ? std::max(share, std::nextafter(1.0, 2.0)) : share;
+double Share(const PlanRank& rank, std::span<const PlanNode> nodes) {
+  const int64_t memory_bytes = nodes[static_cast<size_t>(rank.node)].memory_bytes;
+  const double share = static_cast<double>(TotalBytes(rank)) / static_cast<double>(memory_bytes);
+  return TotalBytes(rank) > memory_bytes ? std::max(share, std::nextafter(1.0, 2.0)) : share;
 }
 
 struct Attempt {
@@ -127,15 +148,26 @@ struct Attempt {
   double fullest = 0;
 };
 
-Attempt Place(const StageCost& cost, int64_t layers, std::span<const PlanNode> nodes, int64_t context_tokens) {
+// Places the model with a KV cache of so many tokens.
+using Place = std::function<Attempt(int64_t context_tokens)>;
+
+Attempt PlacePipeline(const StageCost& cost, int64_t layers, std::span<const PlanNode> nodes, int64_t context_tokens) {
   const Placement placement =
       PlaceRanges(layers, static_cast<int>(nodes.size()), [&](int node, int64_t first, int64_t last) {
-        return Share(cost.Stage(node, first, last, context_tokens), nodes[static_cast<size_t>(node)]);
+        return Share(cost.Stage(node, first, last, context_tokens).ranks.front(), nodes);
       });
   Attempt attempt;
   attempt.fullest = placement.fullest;
   for (const PlacedRange& range : placement.ranges) {
     attempt.stages.push_back(cost.Stage(range.bin, range.first, range.last, context_tokens));
+  }
+  return attempt;
+}
+
+Attempt PlaceRanks(const StageCost& cost, std::span<const PlanNode> nodes, int64_t context_tokens) {
+  Attempt attempt{.stages = {cost.SharedStage(static_cast<int>(nodes.size()), context_tokens)}, .fullest = 0};
+  for (const PlanRank& rank : attempt.stages.front().ranks) {
+    attempt.fullest = std::max(attempt.fullest, Share(rank, nodes));
   }
   return attempt;
 }
@@ -146,16 +178,18 @@ absl::Status DoesNotFit(const Attempt& attempt, std::span<const PlanNode> nodes,
   int64_t weights_bytes = 0;
   int64_t kv_bytes = 0;
   int64_t scratch_bytes = 0;
-  const PlanStage* worst = &attempt.stages.front();
-  const auto excess = [&](const PlanStage& stage) {
-    return StageBytes(stage) - nodes[static_cast<size_t>(stage.node)].memory_bytes;
+  const PlanRank* worst = &attempt.stages.front().ranks.front();
+  const auto excess = [&](const PlanRank& rank) {
+    return TotalBytes(rank) - nodes[static_cast<size_t>(rank.node)].memory_bytes;
   };
   for (const PlanStage& stage : attempt.stages) {
-    missing_bytes += std::max<int64_t>(excess(stage), 0);
-    weights_bytes += stage.weights_bytes;
-    kv_bytes += stage.kv_bytes;
-    scratch_bytes += stage.scratch_bytes;
-    if (excess(stage) > excess(*worst)) worst = &stage;
+    for (const PlanRank& rank : stage.ranks) {
+      missing_bytes += std::max<int64_t>(excess(rank), 0);
+      weights_bytes += rank.weights_bytes;
+      kv_bytes += rank.kv_bytes;
+      scratch_bytes += rank.scratch_bytes;
+      if (excess(rank) > excess(*worst)) worst = &rank;
+    }
   }
   const PlanNode& node = nodes[static_cast<size_t>(worst->node)];
   return absl::ResourceExhaustedError(absl::StrFormat(
@@ -163,7 +197,7 @@ absl::Status DoesNotFit(const Attempt& attempt, std::span<const PlanNode> nodes,
       "%s; "
       "the fullest of %d nodes is %s with %s needed of %s",
       missing_bytes, ByteText(missing_bytes), ByteText(weights_bytes), context_tokens, ByteText(kv_bytes),
-      ByteText(scratch_bytes), nodes.size(), node.name, ByteText(StageBytes(*worst)), ByteText(node.memory_bytes)));
+      ByteText(scratch_bytes), nodes.size(), node.name, ByteText(TotalBytes(*worst)), ByteText(node.memory_bytes)));
 }
 
 absl::Status CheckArguments(const Catalogue& catalogue, const ModelConfig& config, std::span<const PlanNode> nodes,
@@ -192,13 +226,13 @@ absl::Status CheckArguments(const Catalogue& catalogue, const ModelConfig& confi
 }
 
 // The largest number of KV blocks up to the wish that fits; the smallest useful number where none does.
-int64_t ChooseBlocks(const StageCost& cost, const ModelConfig& config, std::span<const PlanNode> nodes) {
+int64_t ChooseBlocks(const Place& place, const ModelConfig& config) {
   const int64_t sequence_tokens = std::min(config.context_tokens, kChosenSequenceTokens);
   int64_t blocks_min = CeilDiv(std::min(sequence_tokens, kChosenTokensMin), kKvBlockTokens);
   int64_t blocks_max = CeilDiv(sequence_tokens * kChosenSequences, kKvBlockTokens);
   while (blocks_min < blocks_max) {
     const int64_t middle = (blocks_min + blocks_max + 1) / 2;
-    if (Place(cost, config.layers, nodes, middle * kKvBlockTokens).fullest <= 1.0) {
+    if (place(middle * kKvBlockTokens).fullest <= 1.0) {
       blocks_min = middle;
     } else {
       blocks_max = middle - 1;
@@ -207,22 +241,74 @@ int64_t ChooseBlocks(const StageCost& cost, const ModelConfig& config, std::span
   return blocks_min;
 }
 
+absl::StatusOr<ShardPlan> PlanForm(const Place& place, const Catalogue& catalogue, const ModelConfig& config,
+                                   std::span<const PlanNode> nodes, const PlanOptions& options) {
+  ShardPlan plan;
+  plan.kv_block_tokens = kKvBlockTokens;
+  plan.kv = options.kv;
+  plan.kv_blocks =
+      options.context_tokens > 0 ? CeilDiv(options.context_tokens, kKvBlockTokens) : ChooseBlocks(place, config);
+  plan.context_tokens = plan.kv_blocks * kKvBlockTokens;
+  Attempt attempt = place(plan.context_tokens);
+  if (attempt.fullest > 1.0) return DoesNotFit(attempt, nodes, plan.context_tokens);
+  plan.stages = std::move(attempt.stages);
+  plan.stream_tokens_per_s = 1 / StreamSecondsPerToken(catalogue, config, plan, nodes);
+  return plan;
+}
+
+absl::Status CheckOneMachine(std::span<const PlanNode> nodes) {
+  for (const PlanNode& node : nodes) {
+    if (node.memory_domain.empty() || node.memory_domain != nodes.front().memory_domain) {
+      return absl::UnimplementedError(
+          absl::StrFormat("%s and %s do not share a machine's memory", nodes.front().name, node.name));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ShardPlan> PlanRanks(const StageCost& cost, const Catalogue& catalogue, const ModelConfig& config,
+                                    std::span<const PlanNode> nodes, const PlanOptions& options) {
+  BARN_RETURN_IF_ERROR(CheckOneMachine(nodes));
+  BARN_RETURN_IF_ERROR(CheckRanks(catalogue, config, static_cast<int>(nodes.size())));
+  return PlanForm([&](int64_t tokens) { return PlaceRanks(cost, nodes, tokens); }, catalogue, config, nodes, options);
+}
+
+// Of the two forms of a plan for several nodes, the one that the objective wants.
+ShardPlan Choose(ShardPlan pipeline, absl::StatusOr<ShardPlan> ranks, const PlanOptions& options) {
+  const PlanObjective objective = options.objective;
+  if (!ranks.ok()) {
+    pipeline.reason = absl::StrFormat("a pipeline: %s", ranks.status().message());
+    return pipeline;
+  }
+  const double gain = ranks->stream_tokens_per_s / pipeline.stream_tokens_per_s;
+  const std::string numbers = absl::StrFormat("one stream is predicted at %.3g tokens/s with ranks, %.3g in a pipeline",
+                                              ranks->stream_tokens_per_s, pipeline.stream_tokens_per_s);
+  if (objective == PlanObjective::kThroughput) {
+    pipeline.reason = absl::StrFormat("a pipeline, for throughput; %s", numbers);
+    return pipeline;
+  }
+  if (options.remote && objective == PlanObjective::kBoth) {
+    pipeline.reason = absl::StrFormat("a pipeline: every rank would fetch all of a remote model; %s", numbers);
+    return pipeline;
+  }
+  if (gain < (objective == PlanObjective::kLatency ? 1.0 : kRanksGainMin)) {
+    pipeline.reason = absl::StrFormat("a pipeline; %s", numbers);
+    return pipeline;
+  }
+  ranks->reason = absl::StrFormat("ranks that share every layer; %s", numbers);
+  return *std::move(ranks);
+}
+
 }  // namespace
 
 absl::StatusOr<ShardPlan> PlanShards(const Catalogue& catalogue, const ModelConfig& config,
                                      std::span<const PlanNode> nodes, const PlanOptions& options) {
   BARN_RETURN_IF_ERROR(CheckArguments(catalogue, config, nodes, options));
   const StageCost cost(catalogue, config, options);
-  ShardPlan plan;
-  plan.kv_block_tokens = kKvBlockTokens;
-  plan.kv = options.kv;
-  plan.kv_blocks =
-      options.context_tokens > 0 ? CeilDiv(options.context_tokens, kKvBlockTokens) : ChooseBlocks(cost, config, nodes);
-  plan.context_tokens = plan.kv_blocks * kKvBlockTokens;
-  Attempt attempt = Place(cost, config.layers, nodes, plan.context_tokens);
-  if (attempt.fullest > 1.0) return DoesNotFit(attempt, nodes, plan.context_tokens);
-  plan.stages = std::move(attempt.stages);
-  return plan;
+  const Place place = [&](int64_t tokens) { return PlacePipeline(cost, config.layers, nodes, tokens); };
+  BARN_ASSIGN_OR_RETURN(ShardPlan pipeline, PlanForm(place, catalogue, config, nodes, options));
+  if (nodes.size() == 1) return pipeline;
+  return Choose(std::move(pipeline), PlanRanks(cost, catalogue, config, nodes, options), options);
 }
 
 std::vector<const CatalogueEntry*> TensorsOfStage(const Catalogue& catalogue, const ShardPlan& plan, int stage) {

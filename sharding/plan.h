@@ -16,7 +16,11 @@ struct PlanNode {
   std::string name;
   int64_t memory_bytes = 0;
   int threads = 1;
+  std::string memory_domain = "";  // Nodes with the same text share a machine's memory; empty: nobody knows.
 };
+
+// What a plan shall be good at. kBoth: one stream where that gains much, and never at the cost of a model that fits.
+enum class PlanObjective { kBoth, kLatency, kThroughput };
 
 struct PlanOptions {
   // KV positions to reserve, over all sequences, rounded up to whole blocks. 0: the planner takes room for 4 sequences
@@ -24,17 +28,24 @@ struct PlanOptions {
   int64_t context_tokens = 0;
   KvType kv = KvType::kF16;
   int64_t step_tokens_max = 512;  // Rows of one step, for the activation scratch.
+  PlanObjective objective = PlanObjective::kBoth;
+  bool remote = false;  // The files come over a network; ranks fetch whole tensors each, stages only theirs.
 };
 
-// Layers [first_layer, last_layer) on one node; stage order is pipeline order. The first stage holds the embedding, the
-// last the output norm and head.
-struct PlanStage {
+// One node's part of a stage.
+struct PlanRank {
   int node = 0;
-  int64_t first_layer = 0;
-  int64_t last_layer = 0;
   int64_t weights_bytes = 0;
   int64_t kv_bytes = 0;
   int64_t scratch_bytes = 0;
+};
+
+// Layers [first_layer, last_layer) on one node, or shared by several ranks on one machine (see ranks.h); stage order is
+// pipeline order. The first stage holds the embedding, the last the output norm and head.
+struct PlanStage {
+  int64_t first_layer = 0;
+  int64_t last_layer = 0;
+  std::vector<PlanRank> ranks;
 };
 
 struct ShardPlan {
@@ -43,11 +54,18 @@ struct ShardPlan {
   int64_t kv_block_tokens = 32;
   int64_t kv_blocks = 0;  // On every stage; context_tokens = kv_blocks * kv_block_tokens.
   KvType kv = KvType::kF16;
+  double stream_tokens_per_s = 0;  // Predicted, of one stream; see speed.h.
+  std::string reason = "";         // Why this form and not the other; empty for one node.
 };
 
-// Contiguous layer ranges for every node, in the given order, so that the fullest node (share of its memory) is as
-// empty as possible and the others are even below it. Every node gets a layer; only with more nodes than layers are
-// nodes left out, so that there is one stage for each layer. A stage needs its weights, its KV and activation scratch:
+// A pipeline, or all nodes as ranks of one stage when they share a machine's memory, the model can be cut so, it fits,
+// and one stream is predicted to gain: at least 10 % (kBoth, below which the simpler form stays; never for remote
+// files) or anything (kLatency). kThroughput: always the pipeline, whose stages overlap.
+//
+// The pipeline: contiguous layer ranges for every node, in the given order, so that the fullest node (share of its
+// memory) is as empty as possible and the others are even below it. Every node gets a layer; only with more nodes than
+// layers are nodes left out, so that there is one stage for each layer. A stage needs its weights, its KV and
+// activation scratch:
 //   scratch = 4 bytes * step_tokens_max * (largest layer's sum of product output rows, each routed expert once, + 4 *
 //   width), on the last stage plus 4 bytes * vocabulary * min(step_tokens_max, 32) for logits.
 // A tied embedding counts on the first and on the last stage (once where they are the same). Tensors outside the layers

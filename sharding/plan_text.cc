@@ -9,15 +9,17 @@
 namespace barn {
 namespace {
 
-int64_t TotalBytes(const PlanStage& stage) { return stage.weights_bytes + stage.kv_bytes + stage.scratch_bytes; }
+int64_t TotalBytes(const PlanRank& rank) { return rank.weights_bytes + rank.kv_bytes + rank.scratch_bytes; }
 
-double MemoryShare(const PlanStage& stage, const PlanNode& node) {
-  return static_cast<double>(TotalBytes(stage)) / static_cast<double>(node.memory_bytes);
+double MemoryShare(const PlanRank& rank, const PlanNode& node) {
+  return static_cast<double>(TotalBytes(rank)) / static_cast<double>(node.memory_bytes);
 }
 
 std::vector<std::string> UnusedNodes(const ShardPlan& plan, std::span<const PlanNode> nodes) {
   std::vector<bool> used(nodes.size());
-  for (const PlanStage& stage : plan.stages) used[static_cast<size_t>(stage.node)] = true;
+  for (const PlanStage& stage : plan.stages) {
+    for (const PlanRank& rank : stage.ranks) used[static_cast<size_t>(rank.node)] = true;
+  }
   std::vector<std::string> names;
   for (size_t node = 0; node < nodes.size(); ++node) {
     if (!used[node]) names.push_back(nodes[node].name);
@@ -34,12 +36,17 @@ std::string PlanText(const ShardPlan& plan, std::span<const PlanNode> nodes) {
                         "KV", "scratch", "total", "memory", "full");
   for (size_t i = 0; i < plan.stages.size(); ++i) {
     const PlanStage& stage = plan.stages[i];
-    const PlanNode& node = nodes[static_cast<size_t>(stage.node)];
-    const std::string layers = absl::StrFormat("%d to %d", stage.first_layer, stage.last_layer - 1);
-    absl::StrAppendFormat(&text, "%-5d %-20s %-11s %10s %10s %10s %10s %10s %5.1f%%\n", i, node.name, layers,
-                          ByteText(stage.weights_bytes), ByteText(stage.kv_bytes), ByteText(stage.scratch_bytes),
-                          ByteText(TotalBytes(stage)), ByteText(node.memory_bytes), 100 * MemoryShare(stage, node));
+    for (size_t r = 0; r < stage.ranks.size(); ++r) {
+      const PlanRank& rank = stage.ranks[r];
+      const PlanNode& node = nodes[static_cast<size_t>(rank.node)];
+      const std::string name = stage.ranks.size() > 1 ? absl::StrFormat("%d.%d", i, r) : absl::StrFormat("%d", i);
+      const std::string layers = absl::StrFormat("%d to %d", stage.first_layer, stage.last_layer - 1);
+      absl::StrAppendFormat(&text, "%-5s %-20s %-11s %10s %10s %10s %10s %10s %5.1f%%\n", name, node.name, layers,
+                            ByteText(rank.weights_bytes), ByteText(rank.kv_bytes), ByteText(rank.scratch_bytes),
+                            ByteText(TotalBytes(rank)), ByteText(node.memory_bytes), 100 * MemoryShare(rank, node));
+    }
   }
+  if (!plan.reason.empty()) absl::StrAppendFormat(&text, "\n%s\n", plan.reason);
   const std::vector<std::string> unused = UnusedNodes(plan, nodes);
   if (!unused.empty()) {
     absl::StrAppendFormat(&text, "\nunused (more nodes than layers): %s\n", absl::StrJoin(unused, ", "));
@@ -48,20 +55,30 @@ std::string PlanText(const ShardPlan& plan, std::span<const PlanNode> nodes) {
 }
 
 nlohmann::json PlanJson(const ShardPlan& plan, std::span<const PlanNode> nodes) {
-  nlohmann::json json = {{"context_tokens", plan.context_tokens}, {"kv_block_tokens", plan.kv_block_tokens},
-                         {"kv_blocks", plan.kv_blocks},           {"kv", KvTypeName(plan.kv)},
-                         {"stages", nlohmann::json::array()},     {"unused_nodes", UnusedNodes(plan, nodes)}};
+  nlohmann::json json = {{"context_tokens", plan.context_tokens},
+                         {"kv_block_tokens", plan.kv_block_tokens},
+                         {"kv_blocks", plan.kv_blocks},
+                         {"kv", KvTypeName(plan.kv)},
+                         {"stages", nlohmann::json::array()},
+                         {"unused_nodes", UnusedNodes(plan, nodes)},
+                         {"reason", plan.reason},
+                         {"stream_tokens_per_s", plan.stream_tokens_per_s}};
   for (const PlanStage& stage : plan.stages) {
-    const PlanNode& node = nodes[static_cast<size_t>(stage.node)];
-    json["stages"].push_back({{"node", node.name},
-                              {"memory_bytes", node.memory_bytes},
-                              {"first_layer", stage.first_layer},
-                              {"last_layer", stage.last_layer},
-                              {"weights_bytes", stage.weights_bytes},
-                              {"kv_bytes", stage.kv_bytes},
-                              {"scratch_bytes", stage.scratch_bytes},
-                              {"total_bytes", TotalBytes(stage)},
-                              {"memory_share", MemoryShare(stage, node)}});
+    for (size_t r = 0; r < stage.ranks.size(); ++r) {
+      const PlanRank& rank = stage.ranks[r];
+      const PlanNode& node = nodes[static_cast<size_t>(rank.node)];
+      json["stages"].push_back({{"node", node.name},
+                                {"memory_bytes", node.memory_bytes},
+                                {"first_layer", stage.first_layer},
+                                {"last_layer", stage.last_layer},
+                                {"rank", r},
+                                {"ranks", stage.ranks.size()},
+                                {"weights_bytes", rank.weights_bytes},
+                                {"kv_bytes", rank.kv_bytes},
+                                {"scratch_bytes", rank.scratch_bytes},
+                                {"total_bytes", TotalBytes(rank)},
+                                {"memory_share", MemoryShare(rank, node)}});
+    }
   }
   return json;
 }

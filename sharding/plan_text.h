@@ -13,8 +13,8 @@ namespace barn {
 std::string PlanText(const ShardPlan& plan, std::span<const PlanNode> nodes);
 
 // The same as data. Keys: context_tokens, kv_block_tokens, kv_blocks, kv ("f16" or "f32"), stages [{node, memory_bytes,
-// first_layer, last_layer (exclusive), weights_bytes, kv_bytes, scratch_bytes, total_bytes, memory_share}],
-// unused_nodes.
+// first_layer, last_layer (exclusive), rank, ranks, weights_bytes, kv_bytes, scratch_bytes, total_bytes,
+// memory_share}], one for each rank, unused_nodes, reason (why ranks or a pipeline), stream_tokens_per_s (predicted).
 nlohmann::json PlanJson(const ShardPlan& plan, std::span<const PlanNode> nodes);
 
 }  // namespace barn

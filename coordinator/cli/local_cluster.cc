@@ -87,6 +87,7 @@ absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Option
   engine.context_tokens = options.model.context_tokens;
   engine.kv = KvTypeOf(options.model);
   engine.deterministic = options.model.deterministic;
+  engine.objective = options.model.objective;
   if (options.step_bytes_max > 0) {
     const int64_t row_bytes = config.vocabulary * static_cast<int64_t>(sizeof(Candidate));
     engine.step_tokens_max = std::clamp<int64_t>(options.step_bytes_max / row_bytes, 1, engine.step_tokens_max);

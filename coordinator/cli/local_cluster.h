@@ -20,6 +20,7 @@ struct ModelOptions {
   int64_t context_tokens = 0;  // 0: chosen by the planner.
   std::string kv_type;         // "f16", "f32", "q8_0" or empty: f16, and f32 when BARN_ACTIVATIONS is f32.
   bool deterministic = false;  // See CoreOptions.
+  PlanObjective objective = PlanObjective::kBoth;
 };
 
 // What options.kv_type, one of KvTypeNames() or empty, means.

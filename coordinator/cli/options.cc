@@ -1,5 +1,8 @@
 #include "coordinator/cli/options.h"
 
+#include <map>
+#include <string>
+
 namespace barn {
 
 void AddModelArgument(CLI::App* command, ModelOptions& options, bool required) {
@@ -24,6 +27,13 @@ void AddContextOptions(CLI::App* command, ModelOptions& options) {
       ->add_flag("--deterministic", options.deterministic,
                  "Insist on the same bits whatever the batch, chunk or split (processors give them in any case)")
       ->envname("BARN_DETERMINISTIC");
+  const std::map<std::string, PlanObjective> objectives = {
+      {"both", PlanObjective::kBoth}, {"latency", PlanObjective::kLatency}, {"throughput", PlanObjective::kThroughput}};
+  command
+      ->add_option("--objective", options.objective,
+                   "What several workers shall do best: latency (one stream), throughput (many), both")
+      ->envname("BARN_OBJECTIVE")
+      ->transform(CLI::CheckedTransformer(objectives, CLI::ignore_case).description("{both,latency,throughput}"));
 }
 
 void AddLocalWorkerOptions(CLI::App* command, LocalWorkerOptions& options) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -42,7 +43,7 @@ struct PlanSettings {
   bool json = false;
 };
 
-// "name=8GiB" or "name=8GiB,threads=4" or "8GiB".
+// "name=8GiB", "8GiB", with ",threads=4" and ",machine=A" (nodes of one machine may share layers).
 absl::StatusOr<PlanNode> ParseNode(absl::string_view spec, int index) {
   PlanNode node{.name = absl::StrCat("node-", index)};
   bool has_memory = false;
@@ -52,6 +53,10 @@ absl::StatusOr<PlanNode> ParseNode(absl::string_view spec, int index) {
       if (!absl::SimpleAtoi(halves[1], &node.threads) || node.threads < 1) {
         return absl::InvalidArgumentError(absl::StrFormat("--node %s: threads=%s is not a number", spec, halves[1]));
       }
+      continue;
+    }
+    if (halves.size() == 2 && halves[0] == "machine") {
+      node.memory_domain = std::string(halves[1]);
       continue;
     }
     if (halves.size() == 2) {
@@ -79,7 +84,10 @@ absl::Status Plan(const PlanSettings& settings) {
   if (nodes.empty()) {
     nodes.push_back({.name = "this-machine", .memory_bytes = PhysicalMemoryBytes(), .threads = 1});
   }
-  const PlanOptions options{.context_tokens = settings.model.context_tokens, .kv = KvTypeOf(settings.model)};
+  const PlanOptions options{.context_tokens = settings.model.context_tokens,
+                            .kv = KvTypeOf(settings.model),
+                            .objective = settings.model.objective,
+                            .remote = absl::StrContains(reference.location, "://")};
   BARN_ASSIGN_OR_RETURN(const ShardPlan plan, PlanShards(catalogue, config, nodes, options));
   const std::string text = settings.json ? PlanJson(plan, nodes).dump(2) + "\n" : PlanText(plan, nodes);
   std::fputs(text.c_str(), stdout);
@@ -100,7 +108,9 @@ void AddPlanCommand(CLI::App& app) {
   CLI::App* command = app.add_subcommand("plan", "What fits where, from the header alone");
   auto settings = std::make_shared<PlanSettings>();
   AddModelArgument(command, settings->model);
-  command->add_option("--node", settings->nodes, "A machine, as box=8GiB or box=8GiB,threads=4; may be given again");
+  command->add_option("--node", settings->nodes,
+                      "A worker, as box=8GiB or box=8GiB,threads=4,machine=A (those of one machine may share layers); "
+                      "may be given again");
   AddContextOptions(command, settings->model);
   command->add_flag("--json", settings->json, "As JSON");
   SetWork(command, [settings] { return Plan(*settings); });

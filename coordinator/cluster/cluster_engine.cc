@@ -48,6 +48,11 @@ std::string PartReference(const Store& part) {
   return absl::StrContains(name, "://") ? name : std::filesystem::absolute(name).string();
 }
 
+bool IsRemote(const std::vector<std::string>& parts) {
+  return std::any_of(parts.begin(), parts.end(),
+                     [](const std::string& part) { return absl::StrContains(part, "://"); });
+}
+
 }  // namespace
 
 // A Submit that waits for its verdict.
@@ -82,8 +87,11 @@ absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const Clust
   core.heartbeat = options.heartbeat;
   core.lease = options.lease;
   core.step_deadline = options.step_deadline;
-  const PlanOptions plan{
-      .context_tokens = options.context_tokens, .kv = options.kv, .step_tokens_max = options.step_tokens_max};
+  const PlanOptions plan{.context_tokens = options.context_tokens,
+                         .kv = options.kv,
+                         .step_tokens_max = options.step_tokens_max,
+                         .objective = options.objective,
+                         .remote = IsRemote(core.parts)};
   Planner planner = [catalogue = std::move(catalogue), config, plan](std::span<const PlanNode> nodes) {
     return PlanShards(catalogue, config, nodes, plan);
   };

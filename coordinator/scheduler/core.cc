@@ -77,7 +77,9 @@ void Core::Handle(const WorkerSaid& event) {
   absl::Status status;
   if (event.message.has_hello() || event.message.message_case() == proto::WorkerMessage::MESSAGE_NOT_SET) {
     status = absl::InvalidArgumentError("a second Hello or an empty message");
-  } else if (!event.message.has_heartbeat()) {
+  } else if (event.message.has_heartbeat()) {
+    status = Members::OnHeartbeat(event.message.heartbeat(), *member);
+  } else {
     const int64_t epoch = EpochOf(event.message);
     if (epoch > deployment_.epoch()) {
       status = absl::InvalidArgumentError(absl::StrFormat("epoch %d, the newest is %d", epoch, deployment_.epoch()));
@@ -174,10 +176,11 @@ absl::Status Core::OnStepResult(const proto::StepResult& result, Member& member)
   ++member.steps_answered;
   member.time.Add(result.compute_us(), result.wait_us());
   counters_.expert_bytes_read += result.expert_bytes_read();
-  if (member.stage + 1 < deployment_.stages()) {
+  if (member.stage + 1 < deployment_.stages() || member.rank > 0) {
     if (result.sequences_size() == 0) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrFormat("step %d: results from stage %d of %d", result.step_id(), member.stage, deployment_.stages()));
+    return absl::InvalidArgumentError(absl::StrFormat("step %d: results from rank %d of stage %d of %d",
+                                                      result.step_id(), member.rank, member.stage,
+                                                      deployment_.stages()));
   }
   auto matched = MatchResults(in_flight_.front(), result, options_.vocabulary);
   if (!matched.ok()) {
@@ -236,13 +239,27 @@ void Core::WatchTime() {
           id, absl::DeadlineExceededError(
                   absl::StrFormat("no progress of loading for %s", absl::FormatDuration(options_.load_stall_max))));
     }
-    // The first stage that has not answered is the one that all later ones wait for.
-    if (overdue && member.steps_answered < in_flight_.front().id) {
-      return DropAndDisconnect(
-          id, absl::DeadlineExceededError(absl::StrFormat("no answer to step %d within %s", in_flight_.front().id,
-                                                          absl::FormatDuration(options_.step_deadline))));
+  }
+  if (overdue) DropSilent();
+}
+
+// The first stage that has not answered is the one that all later ones wait for. Its ranks wait for one another, so
+// nobody can tell which of them hangs; whoever lives comes back.
+void Core::DropSilent() {
+  const absl::Status reason = absl::DeadlineExceededError(absl::StrFormat(
+      "no answer to step %d within %s", in_flight_.front().id, absl::FormatDuration(options_.step_deadline)));
+  const int64_t step = in_flight_.front().id;
+  int stage = -1;
+  std::vector<int64_t> all_silent;
+  for (int64_t id : deployment_.stage_workers()) {
+    const Member* member = members_.Find(id);
+    const bool silent = member != nullptr && member->steps_answered < step;
+    if (silent && (stage < 0 || member->stage == stage)) {
+      stage = stage < 0 ? member->stage : stage;
+      all_silent.push_back(id);
     }
   }
+  for (int64_t id : all_silent) DropAndDisconnect(id, reason);
 }
 
 void Core::FillPipeline() {
@@ -293,6 +310,12 @@ void Core::FailEpoch(const std::string& reason) {
   for (const Sequence& sequence : sequences_.waiting()) fail(sequence.id);
   sequences_.Reset(KvBlocks());
   in_flight_.clear();
+  // Those that wait for a worker that is gone need not wait on.
+  auto message = std::make_shared<proto::CoordinatorMessage>();
+  message->mutable_end_epoch()->set_epoch(deployment_.epoch());
+  for (int64_t id : deployment_.stage_workers()) {
+    if (members_.Find(id) != nullptr && deployment_.running()) actions_.sends.push_back({id, message});
+  }
   deployment_.Abandon(reason, members_);
 }
 

@@ -64,6 +64,7 @@ class Core {
   void ApplyStep(const BatchStep& step, const std::vector<const proto::SequenceResult*>& results);
 
   void WatchTime();
+  void DropSilent();
   void FillPipeline();
   absl::Status CheckSubmission(const RequestSubmitted& event) const;
   RequestUpdate& UpdateOf(int64_t request_id);

@@ -63,12 +63,15 @@ absl::Status Core::CheckInvariants() const {
   if (!deployment_.ready() && !idle) return Broken("requests without a plan that runs");
   if (!idle && in_flight_.empty()) return Broken("there is work and no step in flight");
   if (!deployment_.running()) return absl::OkStatus();
-  for (int stage = 0; stage < deployment_.stages(); ++stage) {
-    const auto member = members_.by_id().find(deployment_.stage_workers()[stage]);
-    if (member == members_.by_id().end() || member->second.stage != stage) {
-      return Broken(absl::StrFormat("stage %d has no worker", stage));
+  for (int stage = 0, worker = 0; stage < deployment_.stages(); ++stage) {
+    const auto ranks = static_cast<int>(deployment_.plan().stages[stage].ranks.size());
+    for (int rank = 0; rank < ranks; ++rank, ++worker) {
+      const auto member = members_.by_id().find(deployment_.stage_workers()[worker]);
+      if (member == members_.by_id().end() || member->second.stage != stage || member->second.rank != rank) {
+        return Broken(absl::StrFormat("rank %d of stage %d has no worker", rank, stage));
+      }
+      if (member->second.steps_answered > steps_sent_) return Broken("an answer to a step that was not sent");
     }
-    if (member->second.steps_answered > steps_sent_) return Broken("an answer to a step that was not sent");
   }
   return absl::OkStatus();
 }

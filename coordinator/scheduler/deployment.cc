@@ -14,15 +14,19 @@ namespace {
 constexpr size_t kErrorBytesMax = 500;
 constexpr int64_t kBytesMax = int64_t{1} << 50;
 
-// The planner is ours, but what follows from a wrong plan would be hard to see: every stage on a node of its own,
+// The planner is ours, but what follows from a wrong plan would be hard to see: every rank on a node of its own,
 // layers without a gap, and room for at least one block.
 absl::Status CheckPlan(const ShardPlan& plan, size_t nodes) {
   std::set<int> used;
   int64_t next_layer = 0;
   for (const PlanStage& stage : plan.stages) {
-    if (stage.node < 0 || stage.node >= static_cast<int>(nodes) || !used.insert(stage.node).second ||
-        stage.first_layer != next_layer || stage.last_layer < stage.first_layer) {
-      return absl::InternalError(absl::StrFormat("the plan's stage %d is inconsistent", used.size()));
+    bool consistent = !stage.ranks.empty() && stage.first_layer == next_layer && stage.last_layer >= stage.first_layer;
+    for (const PlanRank& rank : stage.ranks) {
+      consistent = consistent && rank.node >= 0 && rank.node < static_cast<int>(nodes) && used.insert(rank.node).second;
+    }
+    if (!consistent) {
+      return absl::InternalError(
+          absl::StrFormat("the plan's stage that begins with layer %d is inconsistent", stage.first_layer));
     }
     next_layer = stage.last_layer;
   }
@@ -71,7 +75,8 @@ absl::Status Deployment::Plan(const Members& members) {
     for (const Member* member : chosen) {
       nodes.push_back({.name = member->hello.name(),
                        .memory_bytes = member->hello.memory_bytes(),
-                       .threads = member->hello.threads()});
+                       .threads = member->hello.threads(),
+                       .memory_domain = member->hello.rank_address().empty() ? "" : member->hello.memory_domain()});
     }
     absl::StatusOr<ShardPlan> plan = planner_(nodes);
     if (!plan.ok()) {
@@ -81,7 +86,9 @@ absl::Status Deployment::Plan(const Members& members) {
     if (absl::Status status = CheckPlan(*plan, nodes.size()); !status.ok()) return status;
     plan_ = *std::move(plan);
     stage_workers_.clear();
-    for (const PlanStage& stage : plan_.stages) stage_workers_.push_back(chosen[stage.node]->id);
+    for (const PlanStage& stage : plan_.stages) {
+      for (const PlanRank& rank : stage.ranks) stage_workers_.push_back(chosen[rank.node]->id);
+    }
     return absl::OkStatus();
   }
   return first_refusal;
@@ -98,33 +105,53 @@ void Deployment::SendLoads(absl::Time now, Members& members, std::vector<SendToW
     sends.push_back({id, std::move(message)});
   }
   for (int stage = 0; stage < stages(); ++stage) {
-    Member& member = *members.Find(stage_workers_[stage]);
-    member.stage = stage;
-    member.first_layer = plan_.stages[stage].first_layer;
-    member.last_layer = plan_.stages[stage].last_layer;
-    member.load_bytes_total = plan_.stages[stage].weights_bytes;
-    member.load_heard = now;
-    member.loaded_epoch = epoch_;
-    auto message = std::make_shared<proto::CoordinatorMessage>();
-    proto::LoadRequest& load = *message->mutable_load();
-    load.set_epoch(epoch_);
-    for (const std::string& part : options_.parts) load.add_parts(part);
-    load.set_stage(stage);
-    load.set_stages(stages());
-    load.set_first_layer(member.first_layer);
-    load.set_last_layer(member.last_layer);
-    load.set_kv_blocks(plan_.kv_blocks);
-    load.set_kv_block_tokens(plan_.kv_block_tokens);
-    load.set_kv_type(std::string(KvTypeName(plan_.kv)));
-    load.set_step_tokens_max(options_.step_tokens_max);
-    if (stage + 1 < stages()) {
-      load.set_next_exchange_address(members.Find(stage_workers_[stage + 1])->hello.exchange_address());
+    const PlanStage& planned = plan_.stages[stage];
+    for (int rank = 0; rank < static_cast<int>(planned.ranks.size()); ++rank) {
+      Member& member = *members.Find(WorkerOf(stage, rank));
+      member.stage = stage;
+      member.rank = rank;
+      member.first_layer = planned.first_layer;
+      member.last_layer = planned.last_layer;
+      member.load_bytes_total = planned.ranks[rank].weights_bytes;
+      member.load_heard = now;
+      member.loaded_epoch = epoch_;
+      sends.push_back({member.id, LoadMessage(stage, rank, members)});
     }
-    load.set_exchange_token(options_.exchange_token);
-    load.set_context_tokens(sequence_tokens_max());
-    load.set_deterministic(options_.deterministic);
-    sends.push_back({member.id, std::move(message)});
   }
+}
+
+int64_t Deployment::WorkerOf(int stage, int rank) const {
+  size_t index = rank;
+  for (int before = 0; before < stage; ++before) index += plan_.stages[before].ranks.size();
+  return stage_workers_[index];
+}
+
+std::shared_ptr<proto::CoordinatorMessage> Deployment::LoadMessage(int stage, int rank, const Members& members) const {
+  const auto hello = [&](int of_stage, int of_rank) -> const proto::Hello& {
+    return members.by_id().at(WorkerOf(of_stage, of_rank)).hello;
+  };
+  const PlanStage& planned = plan_.stages[stage];
+  auto message = std::make_shared<proto::CoordinatorMessage>();
+  proto::LoadRequest& load = *message->mutable_load();
+  load.set_epoch(epoch_);
+  for (const std::string& part : options_.parts) load.add_parts(part);
+  load.set_stage(stage);
+  load.set_stages(stages());
+  load.set_first_layer(planned.first_layer);
+  load.set_last_layer(planned.last_layer);
+  load.set_kv_blocks(plan_.kv_blocks);
+  load.set_kv_block_tokens(plan_.kv_block_tokens);
+  load.set_kv_type(std::string(KvTypeName(plan_.kv)));
+  load.set_step_tokens_max(options_.step_tokens_max);
+  if (stage + 1 < stages()) load.set_next_exchange_address(hello(stage + 1, 0).exchange_address());
+  load.set_exchange_token(options_.exchange_token);
+  load.set_context_tokens(sequence_tokens_max());
+  load.set_deterministic(options_.deterministic);
+  const auto ranks = static_cast<int>(planned.ranks.size());
+  load.set_rank(rank);
+  load.set_ranks(ranks);
+  for (int one = 0; one < ranks && ranks > 1; ++one) load.add_rank_addresses(hello(stage, one).rank_address());
+  return message;
 }
 
 absl::Status Deployment::OnLoadProgress(absl::Time now, const proto::LoadProgress& progress, Member& member) {

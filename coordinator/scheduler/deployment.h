@@ -45,8 +45,9 @@ class Deployment {
   bool running() const { return phase_ == Phase::kReady || phase_ == Phase::kLoading; }
   int64_t epoch() const { return epoch_; }
   const ShardPlan& plan() const { return plan_; }
-  const std::vector<int64_t>& stage_workers() const { return stage_workers_; }  // Worker id of each stage.
-  int stages() const { return static_cast<int>(stage_workers_.size()); }
+  // Worker id of each rank of each stage, in the plan's order.
+  const std::vector<int64_t>& stage_workers() const { return stage_workers_; }
+  int stages() const { return stage_workers_.empty() ? 0 : static_cast<int>(plan_.stages.size()); }
   // Longest prompt plus answer under the current plan.
   int64_t sequence_tokens_max() const;
 
@@ -60,6 +61,8 @@ class Deployment {
  private:
   absl::Status Plan(const Members& members);
   void SendLoads(absl::Time now, Members& members, std::vector<SendToWorker>& sends);
+  std::shared_ptr<proto::CoordinatorMessage> LoadMessage(int stage, int rank, const Members& members) const;
+  int64_t WorkerOf(int stage, int rank) const;
   void Refuse(absl::Status status, absl::Time retry_at);
 
   const CoreOptions& options_;

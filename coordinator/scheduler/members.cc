@@ -9,6 +9,7 @@ constexpr int kMembersMax = 1024;
 constexpr size_t kNameBytesMax = 256;
 constexpr int64_t kMemoryBytesMax = int64_t{1} << 50;  // 1 PiB: sums over all members stay far from overflow.
 constexpr int kThreadsMax = 1 << 16;
+constexpr size_t kRankAddressBytesMax = 1024;
 
 absl::Status CheckText(const char* field, const std::string& text) {
   if (text.size() <= kNameBytesMax) return absl::OkStatus();
@@ -16,13 +17,21 @@ absl::Status CheckText(const char* field, const std::string& text) {
       absl::StrFormat("Hello.%s has %d bytes, at most %d are allowed", field, text.size(), kNameBytesMax));
 }
 
+absl::Status CheckRankAddress(const std::string& address) {
+  if (address.size() <= kRankAddressBytesMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("a rank address has %d bytes, at most %d are allowed", address.size(), kRankAddressBytesMax));
+}
+
 absl::Status CheckHello(const proto::Hello& hello, const std::string& version) {
   if (hello.version() != version) {
     return absl::FailedPreconditionError(absl::StrFormat(
         "the worker runs version '%.64s', the coordinator '%s'; use the same build on both", hello.version(), version));
   }
-  for (const absl::Status& status : {CheckText("name", hello.name()), CheckText("device", hello.device()),
-                                     CheckText("exchange_address", hello.exchange_address())}) {
+  for (const absl::Status& status :
+       {CheckText("name", hello.name()), CheckText("device", hello.device()),
+        CheckText("exchange_address", hello.exchange_address()), CheckText("memory_domain", hello.memory_domain()),
+        CheckRankAddress(hello.rank_address())}) {
     if (!status.ok()) return status;
   }
   if (hello.exchange_address().empty()) return absl::InvalidArgumentError("Hello.exchange_address is empty");
@@ -70,6 +79,12 @@ absl::Status Members::Join(absl::Time now, int64_t id, const proto::Hello& hello
   return absl::OkStatus();
 }
 
+absl::Status Members::OnHeartbeat(const proto::Heartbeat& heartbeat, Member& member) {
+  if (absl::Status status = CheckRankAddress(heartbeat.rank_address()); !status.ok()) return status;
+  if (heartbeat.rank_address() != member.hello.rank_address()) member.hello.set_rank_address(heartbeat.rank_address());
+  return absl::OkStatus();
+}
+
 Member* Members::Find(int64_t id) {
   const auto found = members_.find(id);
   return found == members_.end() ? nullptr : &found->second;
@@ -86,6 +101,7 @@ std::vector<int64_t> Members::Expired(absl::Time now, absl::Duration lease) cons
 void Members::ClearStages() {
   for (auto& [id, member] : members_) {
     member.stage = -1;
+    member.rank = 0;
     member.first_layer = member.last_layer = 0;
     member.load_bytes_done = member.load_bytes_total = 0;
     member.load_bytes_per_second = 0;

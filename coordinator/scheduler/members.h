@@ -20,6 +20,7 @@ struct Member {
   absl::Time heard;       // Last message of any kind; the lease runs from here.
   absl::Time load_heard;  // Last sign of progress of the load.
   int stage = -1;         // In the plan of the current epoch; -1: holds nothing.
+  int rank = 0;           // Of the stage.
   int64_t first_layer = 0;
   int64_t last_layer = 0;
   int64_t loaded_epoch = 0;  // Of the last load that it was sent; outlives the plan, so that a spare is told to unload.
@@ -40,6 +41,8 @@ class Members {
   // many.
   absl::Status Join(absl::Time now, int64_t id, const proto::Hello& hello, const std::string& version);
   void Remove(int64_t id) { members_.erase(id); }
+  // InvalidArgument: a field is out of bounds.
+  static absl::Status OnHeartbeat(const proto::Heartbeat& heartbeat, Member& member);
 
   Member* Find(int64_t id);
   // Ids of members whose last message is older than `lease`.

@@ -51,6 +51,8 @@ SimOptions RandomOptions(uint64_t seed) {
   options.waiting_max = pick(4, 40);
   options.delay_max = absl::Milliseconds(pick(0, 50));
   options.compute_max = absl::Milliseconds(pick(0, 30));
+  // A rank that stalls would stall the others, which fake ones do not.
+  options.ranks = seed % 8 != 7 && pick(0, 2) == 0;
   if (seed % 4 == 1) options.stream_break = 0.003;
   if (seed % 4 == 2) options.step_failure = 0.01;
   if (seed % 8 == 3) options.garbage = 0.01;
@@ -169,9 +171,22 @@ TEST(ClusterSim, SeveralStagesWorkAtTheSameTime) {
   EXPECT_EQ(sim.steps_in_flight_max(), 2);
 }
 
+TEST(ClusterSim, RanksTakeOneStepAtATimeAndOneOfThemAnswers) {
+  SimOptions options{.workers = 3, .ranks = true, .seed = 3, .kv_blocks = 200};
+  SimCluster sim(options);
+  sim.StartAll();
+  ASSERT_TRUE(sim.RunUntilReady(absl::Seconds(10)));
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 8; ++i) sim.Submit(Request(random, 20, 20));
+  ASSERT_TRUE(sim.RunUntilIdle(absl::Minutes(1)));
+  EXPECT_EQ(sim.steps_in_flight_max(), 1);
+  EXPECT_THAT(sim.errors(), IsEmpty());
+  ExpectTrueReplies(sim);
+}
+
 TEST(ClusterSim, AKilledWorkerEndsRequestsWithinTheLease) {
-  for (const bool silent : {false, true}) {
-    SimCluster sim({.workers = 3, .seed = 11, .compute_max = absl::Milliseconds(200)});
+  for (const auto& [silent, ranks] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
+    SimCluster sim({.workers = 3, .ranks = ranks, .seed = 11, .compute_max = absl::Milliseconds(200)});
     sim.StartAll();
     ASSERT_TRUE(sim.RunUntilReady(absl::Seconds(10)));
     std::mt19937_64 random(1);

@@ -85,7 +85,7 @@ FakeStage::Output FakeStage::Run(const proto::StepRequest& step, const std::vect
           sequence.tokens(row);
       output.rows.push_back(HashTo(table, position));
     }
-    if (load_.stage() + 1 == load_.stages()) {
+    if (load_.stage() + 1 == load_.stages() && load_.rank() == 0) {
       *output.result.add_sequences() = Answer(sequence, std::span(output.rows).subspan(first_row));
     }
   }

@@ -28,13 +28,25 @@ Planner EvenPlanner(int64_t kv_blocks, int64_t kv_block_tokens) {
   return [=](std::span<const PlanNode> nodes) -> absl::StatusOr<ShardPlan> {
     ShardPlan plan;
     for (int node = 0; node < static_cast<int>(nodes.size()); ++node) {
-      plan.stages.push_back({.node = node, .first_layer = 2 * node, .last_layer = 2 * node + 2, .weights_bytes = 1000});
+      plan.stages.push_back(
+          {.first_layer = 2 * node, .last_layer = 2 * node + 2, .ranks = {{.node = node, .weights_bytes = 1000}}});
     }
     plan.kv_blocks = kv_blocks;
     plan.kv_block_tokens = kv_block_tokens;
     plan.context_tokens = kv_blocks * kv_block_tokens;
     return plan;
   };
+}
+
+Planner RanksPlanner(int64_t kv_blocks, int64_t kv_block_tokens) {
+  return
+      [even = EvenPlanner(kv_blocks, kv_block_tokens)](std::span<const PlanNode> nodes) -> absl::StatusOr<ShardPlan> {
+        ShardPlan plan = *even(nodes);
+        PlanStage all{.first_layer = 0, .last_layer = plan.stages.back().last_layer, .ranks = {}};
+        for (const PlanStage& stage : plan.stages) all.ranks.push_back(stage.ranks.front());
+        plan.stages = {all};
+        return plan;
+      };
 }
 
 CoreOptions TestCoreOptions(int workers) {
@@ -52,7 +64,8 @@ CoreOptions TestCoreOptions(int workers) {
 SimCluster::SimCluster(const SimOptions& options)
     : options_(options),
       random_(options.seed),
-      core_(OptionsOf(options), EvenPlanner(options.kv_blocks, options.kv_block_tokens)),
+      core_(OptionsOf(options),
+            (options.ranks ? RanksPlanner : EvenPlanner)(options.kv_blocks, options.kv_block_tokens)),
       workers_(options.workers) {
   Tick();
 }
@@ -184,6 +197,7 @@ void SimCluster::Connect(int worker) {
   hello.set_memory_bytes(1 << 20);
   hello.set_threads(1);
   hello.set_exchange_address(absl::StrCat("host:", worker));
+  hello.set_rank_address(absl::StrCat("rank:", worker));
   from.from_worker = std::max(from.from_worker, now_ + Delay(options_.delay_max));
   At(from.from_worker, [this, id = from.id, hello] { StepCore({WorkerJoined{id, hello}}); });
   At(now_ + kHeartbeat, [this, worker, life = from.life, id = from.id] { Beat(worker, life, id); });
@@ -224,6 +238,7 @@ void SimCluster::Beat(int worker, int64_t life, int64_t id) {
   if (from.life != life || from.id != id) return;
   proto::WorkerMessage message;
   message.mutable_heartbeat()->set_epoch(from.stage ? from.stage->load().epoch() : 0);
+  message.mutable_heartbeat()->set_rank_address(absl::StrCat("rank:", worker));
   Say(worker, std::move(message));
   At(now_ + kHeartbeat, [this, worker, life, id] { Beat(worker, life, id); });
 }
@@ -248,8 +263,10 @@ void SimCluster::Hear(int worker, const proto::CoordinatorMessage& message) {
   } else if (message.has_step()) {
     to.steps.push_back(message.step());
     TryCompute(worker);
-  } else if (message.has_unload()) {
+  } else if (message.has_unload() || message.has_end_epoch()) {
     to.stage.reset();
+    to.steps.clear();
+    to.busy = false;
   }
 }
 

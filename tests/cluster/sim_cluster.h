@@ -18,6 +18,7 @@ namespace barn {
 
 struct SimOptions {
   int workers = 2;
+  bool ranks = false;  // All workers share one stage, instead of a pipeline.
   uint64_t seed = 1;
   int64_t kv_blocks = 64;
   int64_t kv_block_tokens = 4;
@@ -139,6 +140,8 @@ class SimCluster {
 
 // A plan that gives every node two layers.
 Planner EvenPlanner(int64_t kv_blocks, int64_t kv_block_tokens);
+// The same layers in one stage that all nodes share.
+Planner RanksPlanner(int64_t kv_blocks, int64_t kv_block_tokens);
 CoreOptions TestCoreOptions(int workers);
 
 }  // namespace barn

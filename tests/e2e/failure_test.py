@@ -15,8 +15,8 @@ from barn_process import BARN, MODELS, SHARED, TIME_SCALE, Server, free_port, ru
 
 
 class WorkerLoss(unittest.TestCase):
-    def check_loss(self, sign):
-        with Server("--workers", 2) as server:
+    def check_loss(self, sign, objective):
+        with Server("--workers", 2, "--objective", objective) as server:
             outcome = {}
 
             def ask():
@@ -45,10 +45,16 @@ class WorkerLoss(unittest.TestCase):
             self.assertEqual(status, 200, body)
 
     def test_killed(self):
-        self.check_loss(signal.SIGKILL)
+        self.check_loss(signal.SIGKILL, "throughput")
 
     def test_hung(self):
-        self.check_loss(signal.SIGSTOP)
+        self.check_loss(signal.SIGSTOP, "throughput")
+
+    def test_rank_killed(self):
+        self.check_loss(signal.SIGKILL, "latency")
+
+    def test_rank_hung(self):
+        self.check_loss(signal.SIGSTOP, "latency")
 
 
 class CoordinatorLoss(unittest.TestCase):

@@ -8,7 +8,7 @@ from barn_process import Server, free_port, run_barn
 class Status(unittest.TestCase):
     def test_busy_time_of_every_stage(self):
         address, secret = f"127.0.0.1:{free_port()}", {"BARN_TOKEN": "a-token-for-tests"}
-        with Server("--workers", 2, "--cluster-listen", address, env=secret) as server:
+        with Server("--workers", 2, "--objective", "throughput", "--cluster-listen", address, env=secret) as server:
             status, body = server.post("/v1/completions", {"prompt": "a", "max_tokens": 50, "ignore_eos": True})
             self.assertEqual(status, 200, body)
             text = run_barn("status", "--join", address, env=secret)

@@ -40,6 +40,19 @@ class TinyMoe(unittest.TestCase):
         print(f"perplexity {out['perplexity']:.4f}, reference {expected}")
         self.assertLess(abs(out["perplexity"] / expected - 1), 0.015)
 
+    def test_ranks_and_stages_do_not_change_a_bit(self):
+        plan = run_json("plan", "tiny-moe", "--node", "a=1GiB,machine=box", "--node", "b=1GiB,machine=box",
+                        "--objective", "latency")
+        self.assertEqual([(stage["rank"], stage["ranks"]) for stage in plan["stages"]], [(0, 2), (1, 2)], plan["reason"])
+
+        def logits(*arguments):
+            out = run_json("logits", "tiny-moe", "--tokens", "1,351,428,866", "--greedy", 24, "--top", 100, *arguments)
+            return out["top"], out["greedy_ids"]
+
+        alone = logits("--workers", 1)
+        for objective in ("latency", "throughput", "both"):
+            self.assertEqual(logits("--workers", 2, "--objective", objective), alone, objective)
+
     def test_32_streams_equal_one_at_a_time(self):
         starts = ["The function returns", "To install a package", "In the year", "A list of", "The file", "When the user",
                   "Python is", "The first"]

@@ -17,10 +17,15 @@ void CheckMessage(const absl::Status& status) {
   for (const char c : status.message()) BARN_CHECK(c >= 0x20 && c < 0x7f);
 }
 
-void RunPlan(const Catalogue& catalogue, const ModelConfig& config) {
-  const std::vector<PlanNode> nodes = {{.name = "a", .memory_bytes = int64_t{1} << 20},
-                                       {.name = "b", .memory_bytes = int64_t{1} << 30},
-                                       {.name = "c", .memory_bytes = int64_t{1} << 40}};
+void RunPlan(const Catalogue& catalogue, const ModelConfig& config, const std::string& memory_domain) {
+  std::vector<PlanNode> nodes = {{.name = "a", .memory_bytes = int64_t{1} << 20},
+                                 {.name = "b", .memory_bytes = int64_t{1} << 30},
+                                 {.name = "c", .memory_bytes = int64_t{1} << 40},
+                                 {.name = "d", .memory_bytes = int64_t{1} << 40}};
+  for (PlanNode& node : nodes) {
+    node.memory_domain = memory_domain;
+    if (!memory_domain.empty()) node.memory_bytes = int64_t{1} << 40;
+  }
   const auto plan = PlanShards(catalogue, config, nodes, {});
   if (!plan.ok()) return CheckMessage(plan.status());
   for (size_t i = 0; i < plan->stages.size(); ++i) {
@@ -28,7 +33,8 @@ void RunPlan(const Catalogue& catalogue, const ModelConfig& config) {
     for (const CatalogueEntry* entry : TensorsOfStage(catalogue, *plan, static_cast<int>(i))) {
       bytes += entry->tensor.size_bytes;
     }
-    BARN_CHECK(bytes == plan->stages[i].weights_bytes);
+    const std::vector<PlanRank>& ranks = plan->stages[i].ranks;
+    BARN_CHECK(ranks.size() > 1 || bytes == ranks[0].weights_bytes);
   }
   BARN_CHECK(!PlanText(*plan, nodes).empty() && PlanJson(*plan, nodes).is_object());
 }
@@ -49,7 +55,8 @@ void RunModel(const std::shared_ptr<const Store>& store, const GgufOptions& opti
   BARN_CHECK(!ShowText(**model, *catalogue).empty() && !ShowJson(**model, *catalogue).dump().empty());
   const auto config = ReadModelConfig(**model);
   if (!config.ok()) return CheckMessage(config.status());
-  RunPlan(*catalogue, *config);
+  RunPlan(*catalogue, *config, "");
+  RunPlan(*catalogue, *config, "one machine");
 }
 
 }  // namespace

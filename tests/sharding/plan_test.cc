@@ -10,6 +10,7 @@
 
 #include "sharding/placement.h"
 #include "sharding/plan_text.h"
+#include "sharding/ranks.h"
 #include "tests/sharding/gguf_builder.h"
 
 namespace barn {
@@ -41,7 +42,7 @@ std::vector<PlanNode> Nodes(const std::vector<int64_t>& memory_bytes) {
   return nodes;
 }
 
-int64_t Total(const PlanStage& stage) { return stage.weights_bytes + stage.kv_bytes + stage.scratch_bytes; }
+int64_t Total(const PlanRank& rank) { return rank.weights_bytes + rank.kv_bytes + rank.scratch_bytes; }
 
 // What must hold for every plan: each layer once and in order, memory respected, bytes equal to the tensors listed.
 void CheckPlan(const Model& model, const ShardPlan& plan, const std::vector<PlanNode>& nodes,
@@ -54,15 +55,17 @@ void CheckPlan(const Model& model, const ShardPlan& plan, const std::vector<Plan
     const PlanStage& stage = plan.stages[i];
     EXPECT_EQ(stage.first_layer, next_layer);
     EXPECT_GT(stage.last_layer, stage.first_layer);
-    EXPECT_GT(stage.node, last_node);
+    ASSERT_EQ(stage.ranks.size(), 1u);
+    const PlanRank& alone = stage.ranks.front();
+    EXPECT_GT(alone.node, last_node);
     next_layer = stage.last_layer;
-    last_node = stage.node;
-    EXPECT_LE(Total(stage), nodes[static_cast<size_t>(stage.node)].memory_bytes);
+    last_node = alone.node;
+    EXPECT_LE(Total(alone), nodes[static_cast<size_t>(alone.node)].memory_bytes);
     int64_t weights_bytes = 0;
     for (const CatalogueEntry* entry : TensorsOfStage(model.catalogue, plan, static_cast<int>(i))) {
       weights_bytes += entry->tensor.size_bytes;
     }
-    EXPECT_EQ(stage.weights_bytes, weights_bytes);
+    EXPECT_EQ(alone.weights_bytes, weights_bytes);
     int64_t kv_bytes = 0;
     for (int64_t layer = stage.first_layer; layer < stage.last_layer; ++layer) {
       const KvShape& shape = model.config.kv[static_cast<size_t>(layer)];
@@ -73,8 +76,8 @@ void CheckPlan(const Model& model, const ShardPlan& plan, const std::vector<Plan
       if (options.kv == KvType::kQ8_0) token_bytes += 2 * shape.kv_heads * scales;
       kv_bytes += token_bytes * plan.context_tokens;
     }
-    EXPECT_EQ(stage.kv_bytes, kv_bytes);
-    EXPECT_GT(stage.scratch_bytes, 0);
+    EXPECT_EQ(alone.kv_bytes, kv_bytes);
+    EXPECT_GT(alone.scratch_bytes, 0);
   }
   EXPECT_EQ(next_layer, model.config.layers);
 }
@@ -145,7 +148,7 @@ TEST(PlanShards, TiedEmbeddingOnBothEndsOnce) {
   EXPECT_THAT(Names(TensorsOfStage(model.catalogue, *two, 1)), ::testing::Contains("token_embd.weight").Times(1));
   const auto one = PlanShards(model.catalogue, model.config, Nodes({1 << 24}), {.context_tokens = 64});
   ASSERT_TRUE(one.ok()) << one.status();
-  EXPECT_EQ(one->stages[0].weights_bytes, model.catalogue.total_bytes);
+  EXPECT_EQ(one->stages[0].ranks[0].weights_bytes, model.catalogue.total_bytes);
   EXPECT_THAT(Names(TensorsOfStage(model.catalogue, *one, 0)), ::testing::Contains("token_embd.weight").Times(1));
 }
 
@@ -155,8 +158,8 @@ TEST(PlanShards, MoreNodesThanLayersLeavesNodesOut) {
   const auto plan = PlanShards(model.catalogue, model.config, nodes, {.context_tokens = 64});
   ASSERT_TRUE(plan.ok()) << plan.status();
   ASSERT_EQ(plan->stages.size(), 2u);
-  EXPECT_EQ(plan->stages[0].node, 1);
-  EXPECT_EQ(plan->stages[1].node, 3);
+  EXPECT_EQ(plan->stages[0].ranks[0].node, 1);
+  EXPECT_EQ(plan->stages[1].ranks[0].node, 3);
   EXPECT_THAT(PlanText(*plan, nodes), HasSubstr("unused (more nodes than layers): n0, n2, n4"));
   EXPECT_EQ(PlanJson(*plan, nodes)["unused_nodes"].size(), 3u);
 }
@@ -166,7 +169,7 @@ TEST(PlanShards, ShortfallIsTheMissingMemory) {
   const PlanOptions options{.context_tokens = 1024};
   const auto roomy = PlanShards(model.catalogue, model.config, Nodes({1 << 30}), options);
   ASSERT_TRUE(roomy.ok()) << roomy.status();
-  const int64_t needed = Total(roomy->stages[0]);
+  const int64_t needed = Total(roomy->stages[0].ranks[0]);
   EXPECT_TRUE(PlanShards(model.catalogue, model.config, Nodes({needed}), options).ok());
   for (const int64_t missing : {int64_t{1}, int64_t{1000}, needed - 1}) {
     const auto plan = PlanShards(model.catalogue, model.config, Nodes({needed - missing}), options);
@@ -185,8 +188,8 @@ TEST(PlanShards, ChosenContextFollowsMemory) {
   const auto roomy = PlanShards(model.catalogue, model.config, Nodes({1 << 30}), {});
   ASSERT_TRUE(roomy.ok()) << roomy.status();
   EXPECT_EQ(roomy->context_tokens, 4 * 4096);
-  const int64_t without_kv = Total(roomy->stages[0]) - roomy->stages[0].kv_bytes;
-  const int64_t token_bytes = roomy->stages[0].kv_bytes / roomy->context_tokens;
+  const int64_t without_kv = Total(roomy->stages[0].ranks[0]) - roomy->stages[0].ranks[0].kv_bytes;
+  const int64_t token_bytes = roomy->stages[0].ranks[0].kv_bytes / roomy->context_tokens;
   const auto tight = PlanShards(model.catalogue, model.config, Nodes({without_kv + 1000 * token_bytes}), {});
   ASSERT_TRUE(tight.ok()) << tight.status();
   EXPECT_EQ(tight->context_tokens, 992);  // 31 blocks of 32.
@@ -254,7 +257,80 @@ TEST(PlanText, NamesNodesAndBytes) {
   EXPECT_EQ(json["stages"].size(), 2u);
   EXPECT_EQ(json["stages"][1]["node"], "n1");
   EXPECT_EQ(json["stages"][1]["last_layer"], 4);
-  EXPECT_EQ(json["stages"][0]["total_bytes"], Total(plan->stages[0]));
+  EXPECT_EQ(json["stages"][0]["total_bytes"], Total(plan->stages[0].ranks[0]));
+}
+
+// Nodes of one machine.
+std::vector<PlanNode> Together(const std::vector<int64_t>& memory_bytes) {
+  std::vector<PlanNode> nodes = Nodes(memory_bytes);
+  for (PlanNode& node : nodes) node.memory_domain = "box";
+  return nodes;
+}
+
+// So wide that reading weights takes longer than exchanging activations.
+TinyModel Wide() { return {.layers = 6, .width = 2048, .vocabulary = 4096, .experts = 8}; }
+
+constexpr int64_t kGib = int64_t{1} << 30;
+
+TEST(PlanShards, NodesOfOneMachineShareEveryLayerWhereThatIsFaster) {
+  const Model model = Load(Wide());
+  const std::vector<PlanNode> nodes = Together({kGib, kGib});
+  const PlanOptions options{.context_tokens = 64, .step_tokens_max = 16};
+  const auto plan = PlanShards(model.catalogue, model.config, nodes, options);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ASSERT_EQ(plan->stages.size(), 1u);
+  EXPECT_EQ(plan->stages[0].first_layer, 0);
+  EXPECT_EQ(plan->stages[0].last_layer, 6);
+  ASSERT_EQ(plan->stages[0].ranks.size(), 2u);
+  EXPECT_THAT(plan->reason, HasSubstr("ranks that share every layer"));
+  // The model once, and what every rank has once more.
+  const auto alone = PlanShards(model.catalogue, model.config, Nodes({4 * kGib}), options);
+  int64_t weights_bytes = 0, kv_bytes = 0, replicated_bytes = 0;
+  for (const PlanRank& rank : plan->stages[0].ranks) weights_bytes += rank.weights_bytes, kv_bytes += rank.kv_bytes;
+  for (const CatalogueEntry& entry : model.catalogue.entries) {
+    const int64_t sum = RankBytes(entry, 0, 2) + RankBytes(entry, 1, 2);
+    EXPECT_TRUE(sum == entry.tensor.size_bytes || sum == 2 * entry.tensor.size_bytes) << entry.tensor.name;
+    replicated_bytes += sum - entry.tensor.size_bytes;
+  }
+  EXPECT_EQ(weights_bytes, alone->stages[0].ranks[0].weights_bytes + replicated_bytes);
+  EXPECT_LT(replicated_bytes, alone->stages[0].ranks[0].weights_bytes / 4);
+  EXPECT_EQ(kv_bytes, alone->stages[0].ranks[0].kv_bytes);
+  EXPECT_GT(plan->stream_tokens_per_s, 1.5 * alone->stream_tokens_per_s);
+  const std::string text = PlanText(*plan, nodes);
+  EXPECT_THAT(text, HasSubstr("0.1   n1"));
+  EXPECT_EQ(PlanJson(*plan, nodes)["stages"][1]["ranks"], 2);
+}
+
+TEST(PlanShards, SaysWhyAPipelineItIs) {
+  struct Case {
+    TinyModel tiny;
+    std::vector<PlanNode> nodes;
+    PlanOptions options;
+    const char* reason;
+  };
+  std::vector<PlanNode> apart = Together({kGib, kGib});
+  apart[1].memory_domain = "other box";
+  TinyModel odd_heads = Wide();
+  odd_heads.more_metadata = {KvU32("llama.attention.head_count_kv", 1)};
+  const std::vector<Case> cases = {
+      {Wide(), Together({kGib, kGib}), {.objective = PlanObjective::kThroughput}, "for throughput"},
+      {Wide(), Together({kGib, kGib}), {.remote = true}, "every rank would fetch all of a remote model"},
+      {Wide(), apart, {}, "n0 and n1 do not share a machine's memory"},
+      {Wide(), Nodes({kGib, kGib}), {}, "do not share a machine's memory"},
+      {Wide(), Together({kGib, kGib, kGib}), {}, "4 KV heads of layer 0 cannot be shared evenly by 3 ranks"},
+      {odd_heads, Together({kGib, kGib}), {}, "1 KV heads of layer 0"},
+      {Wide(), Together({4 * kGib, 64 << 20}), {.context_tokens = 64, .step_tokens_max = 1}, "does not fit"},
+      // So small that waiting for one another costs more than it gains.
+      {{.layers = 4}, Together({kGib, kGib}), {}, "a pipeline; one stream is predicted at"},
+  };
+  for (const Case& one : cases) {
+    const Model model = Load(one.tiny);
+    const auto plan = PlanShards(model.catalogue, model.config, one.nodes, one.options);
+    ASSERT_TRUE(plan.ok()) << plan.status() << " " << one.reason;
+    EXPECT_EQ(plan->stages.size(), one.nodes.size()) << one.reason;
+    EXPECT_THAT(plan->reason, HasSubstr(one.reason));
+    EXPECT_THAT(PlanText(*plan, one.nodes), HasSubstr(one.reason));
+  }
 }
 
 }  // namespace

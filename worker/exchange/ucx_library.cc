@@ -64,6 +64,10 @@ absl::StatusOr<UcxLibrary> Load() {
   find(library.request_cancel, "ucp_request_cancel");
   find(library.request_free, "ucp_request_free");
   find(library.status_string, "ucs_status_string");
+  // Every error reaches us as a status; UCX would print it as well.
+  if (void* const set = dlsym(handle, "ucs_global_opts_set_value"); set != nullptr) {
+    reinterpret_cast<ucs_status_t (*)(const char*, const char*)>(set)("LOG_LEVEL", "fatal");
+  }
   if (!missing.empty()) {
     return absl::UnavailableError(absl::StrCat("UCX: libucp.so.0 has no ", missing));
   }

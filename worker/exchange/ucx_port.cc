@@ -29,6 +29,7 @@ constexpr int64_t kFloatsMax = int64_t{1} << 28;
 constexpr int64_t kPollsHot = 2000;
 constexpr int64_t kPollsYielding = 100000;
 constexpr absl::Duration kSleep = absl::Microseconds(50);
+constexpr absl::Duration kGoodbyeWait = absl::Milliseconds(50);
 constexpr int64_t kPollsPerLook = 256;  // At the clock, the stop token and the other processes.
 
 absl::Status UcxError(const UcxLibrary& ucx, const char* what, ucs_status_t status) {
@@ -282,11 +283,9 @@ absl::Status UcxCollective::Connect() {
 
 UcxCollective::~UcxCollective() {
   // Best effort: a rank that waits for us hears it sooner than from the coordinator.
-  std::stop_source now;
-  now.request_stop();
   for (const Peer& peer : peers_) {
     if (!peer.process.Ended()) {
-      Send(peer.endpoint, Message(RankMessage::kGoodbye), {.stop = now.get_token()}).IgnoreError();
+      Send(peer.endpoint, Message(RankMessage::kGoodbye), {.deadline = absl::Now() + kGoodbyeWait}).IgnoreError();
     }
   }
   port_.Leave(this);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "proto/base/status.h"
 #include "sharding/limits.h"
+#include "sharding/ranks.h"
 #include "worker/memory/kv_cache.h"
 #include "worker/model/architectures.h"
 #include "worker/model/layer.h"
@@ -349,7 +350,7 @@ absl::Status CheckOptions(const SliceOptions& options, const ModelSpec& spec) {
 }
 
 // Whether every rank gets whole heads and at least one row of each product.
-absl::Status CheckRanks(const SliceOptions& options, const ModelSpec& spec) {
+absl::Status CheckShare(const SliceOptions& options, const ModelSpec& spec) {
   for (int64_t i = options.first_layer; i < options.last_layer && options.ranks > 1; ++i) {
     const LayerSpec& layer = spec.layers[i];
     const AttentionSpec& attention = layer.attention;
@@ -378,7 +379,7 @@ absl::Status CheckRanks(const SliceOptions& options, const ModelSpec& spec) {
 absl::StatusOr<std::unique_ptr<Slice>> Slice::Create(const SliceOptions& options) {
   BARN_ASSIGN_OR_RETURN(ModelSpec spec, DescribeModel(*options.model, options.context_tokens));
   BARN_RETURN_IF_ERROR(CheckOptions(options, spec));
-  BARN_RETURN_IF_ERROR(CheckRanks(options, spec));
+  BARN_RETURN_IF_ERROR(CheckShare(options, spec));
   std::vector<KvShape> shapes;
   for (int64_t i = options.first_layer; i < options.last_layer; ++i) {
     shapes.push_back(spec.layers[i].attention.kv);

@@ -33,7 +33,6 @@ struct StepInput {
 // Receives the logits of rows logit_rows[first] onwards: logits is [n, V], n <= kLogitRowsMax, valid during the call
 // and writable (logit edits may happen in place).
 inline constexpr int64_t kLogitRowsMax = 16;
-inline constexpr int kRanksMax = 64;
 using LogitSink = absl::FunctionRef<void(int64_t first, Tensor logits)>;
 
 struct SliceOptions {

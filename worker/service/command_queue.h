@@ -16,7 +16,7 @@ namespace barn {
 
 // What the compute thread does next. The answer goes to the stream that asked, if that still lives.
 struct WorkerCommand {
-  proto::CoordinatorMessage message;  // A load, step or unload.
+  proto::CoordinatorMessage message;  // A load, step, unload or end of an epoch.
   std::shared_ptr<Outbox> reply_to;
   std::stop_token stop;  // Requested when a later message overtakes this one.
 };
@@ -26,25 +26,30 @@ class CommandQueue {
  public:
   static constexpr size_t kStepsMax = 256;
 
-  // False: kStepsMax steps wait already, or the queue is closed. A load or unload takes the place of everything that
+  // False: kStepsMax steps wait already, or the queue is closed. Anything but a step takes the place of everything that
   // waits and stops what runs.
   bool Push(proto::CoordinatorMessage message, std::shared_ptr<Outbox> reply_to) {
     absl::MutexLock lock(&mutex_);
     if (!message.has_step()) {
       commands_.clear();
-      running_.request_stop();
-      running_ = std::stop_source();
+      for (std::stop_source* source : {&load_, &step_}) {
+        source->request_stop();
+        *source = std::stop_source();
+      }
     }
     if (closed_ || commands_.size() >= kStepsMax) {
       return false;
     }
-    commands_.push_back({.message = std::move(message), .reply_to = std::move(reply_to), .stop = running_.get_token()});
+    const std::stop_token stop = message.has_step() ? step_.get_token() : load_.get_token();
+    commands_.push_back({.message = std::move(message), .reply_to = std::move(reply_to), .stop = stop});
     return true;
   }
 
-  // Forgets the steps that wait; a load goes on, for the next stream may want the same.
+  // Forgets the steps that wait and stops one that runs; a load goes on, for the next stream may want the same.
   void DropSteps() {
     absl::MutexLock lock(&mutex_);
+    step_.request_stop();
+    step_ = std::stop_source();
     std::erase_if(commands_, [](const WorkerCommand& command) { return command.message.has_step(); });
   }
 
@@ -64,13 +69,15 @@ class CommandQueue {
   void Close() {
     absl::MutexLock lock(&mutex_);
     closed_ = true;
-    running_.request_stop();
+    load_.request_stop();
+    step_.request_stop();
   }
 
  private:
   absl::Mutex mutex_;
   std::deque<WorkerCommand> commands_ ABSL_GUARDED_BY(mutex_);
-  std::stop_source running_ ABSL_GUARDED_BY(mutex_);
+  std::stop_source load_ ABSL_GUARDED_BY(mutex_);
+  std::stop_source step_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -43,7 +43,9 @@ void Worker::Compute() {
       HandleLoad(*command);
     } else {
       stage_.reset();
-      loader_->Unload();
+      if (command->message.has_unload()) {
+        loader_->Unload();
+      }
     }
   }
 }
@@ -79,6 +81,9 @@ absl::Status Worker::Load(const proto::LoadRequest& request, const WorkerCommand
                   .is_last = is_last};
   stage.kv = {.kv_blocks = request.kv_blocks(), .kv_block_tokens = request.kv_block_tokens()};
   stage.frame_wait = options_.frame_wait;
+  if (request.ranks() > 1) {
+    BARN_RETURN_IF_ERROR(JoinRanks(request, stage));
+  }
   if (request.stage() > 0) {
     stage.receiver = &frames_;
   }
@@ -92,6 +97,25 @@ absl::Status Worker::Load(const proto::LoadRequest& request, const WorkerCommand
     BARN_RETURN_IF_ERROR(exchange_->BeginEpoch(epoch, request.exchange_token()));
   }
   stage_ = std::make_unique<Stage>(std::move(stage));
+  return absl::OkStatus();
+}
+
+absl::Status Worker::JoinRanks(const proto::LoadRequest& request, StageOptions& stage) {
+  if (request.stages() > 1) {
+    return absl::UnimplementedError(
+        absl::StrFormat("load: %d stages of %d ranks; ranks share a whole model", request.stages(), request.ranks()));
+  }
+  if (request.rank_addresses_size() != request.ranks() || port_ == nullptr) {
+    return absl::InvalidArgumentError(absl::StrFormat("load: %d addresses for %d ranks, and this worker %s one",
+                                                      request.rank_addresses_size(), request.ranks(),
+                                                      port_ == nullptr ? "has no" : "has"));
+  }
+  const auto& addresses = request.rank_addresses();
+  BARN_ASSIGN_OR_RETURN(stage.collective, port_->Join({.epoch = request.epoch(),
+                                                       .token = request.exchange_token(),
+                                                       .rank = request.rank(),
+                                                       .addresses = {addresses.begin(), addresses.end()},
+                                                       .floats_max = stage.slice->shared_floats_max()}));
   return absl::OkStatus();
 }
 
@@ -122,7 +146,11 @@ void Worker::HandleStep(const WorkerCommand& command) {
                                                            request.step_id(), request.epoch(),
                                                            stage_ == nullptr ? 0 : stage_->epoch()));
   } else {
-    result = Guarded([&] { return stage_->Run(request); });
+    result = Guarded([&] { return stage_->Run(request, command.stop); });
+    if (!result.ok() && stage_->has_ranks()) {
+      stage_.reset();
+      OpenPort();
+    }
   }
   if (!result.ok()) {
     command.reply_to->Send(FailureMessage(request.epoch(), request.step_id(), result.status()));

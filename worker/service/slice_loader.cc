@@ -1,5 +1,6 @@
 #include "worker/service/slice_loader.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,7 @@
 #include "proto/base/status.h"
 #include "sharding/catalogue.h"
 #include "sharding/plan.h"
+#include "sharding/ranks.h"
 #include "worker/service/machine.h"
 
 namespace barn {
@@ -27,6 +29,8 @@ absl::Status CheckRange(const char* name, int64_t value, int64_t low, int64_t hi
 
 KvType KvTypeOf(const proto::LoadRequest& request) { return ParseKvType(request.kv_type()).value_or(KvType::kF16); }
 
+int RanksOf(const proto::LoadRequest& request) { return std::max(request.ranks(), 1); }
+
 absl::Status CheckRequest(const proto::LoadRequest& request) {
   BARN_RETURN_IF_ERROR(CheckRange("number of parts", request.parts_size(), 1, kPartsMax));
   BARN_RETURN_IF_ERROR(CheckRange("stages", request.stages(), 1, 1 << 16));
@@ -35,6 +39,8 @@ absl::Status CheckRequest(const proto::LoadRequest& request) {
   BARN_RETURN_IF_ERROR(CheckRange("kv_block_tokens", request.kv_block_tokens(), 1, kKvBlockTokensMax));
   BARN_RETURN_IF_ERROR(CheckRange("step_tokens_max", request.step_tokens_max(), 1, kStepTokensMax));
   BARN_RETURN_IF_ERROR(CheckRange("context_tokens", request.context_tokens(), 0, INT32_MAX));
+  BARN_RETURN_IF_ERROR(CheckRange("ranks", request.ranks(), 0, kRanksMax));
+  BARN_RETURN_IF_ERROR(CheckRange("rank", request.rank(), 0, RanksOf(request) - 1));
   if (!request.kv_type().empty() && !ParseKvType(request.kv_type())) {
     return absl::InvalidArgumentError(
         absl::StrFormat("load: kv_type \"%s\" is none of %s", request.kv_type(), absl::StrJoin(KvTypeNames(), ", ")));
@@ -72,8 +78,9 @@ std::string WeightsKey(const proto::LoadRequest& request, const GgufModel& model
 }
 
 std::string SliceKey(const proto::LoadRequest& request) {
-  return absl::StrFormat("%d x %d %s, %d rows, context %d", request.kv_blocks(), request.kv_block_tokens(),
-                         request.kv_type(), request.step_tokens_max(), request.context_tokens());
+  return absl::StrFormat("%d x %d %s, %d rows, context %d, rank %d of %d", request.kv_blocks(),
+                         request.kv_block_tokens(), request.kv_type(), request.step_tokens_max(),
+                         request.context_tokens(), request.rank(), RanksOf(request));
 }
 
 // Catalogue entries of this worker's layers, embedding and head.
@@ -92,7 +99,7 @@ double KvBytes(const proto::LoadRequest& request, const ModelConfig& config) {
   for (int64_t layer = request.first_layer(); layer < request.last_layer(); ++layer) {
     token_bytes += static_cast<double>(config.kv[layer].bytes_per_token(KvTypeOf(request)));
   }
-  return token_bytes * static_cast<double>(request.kv_blocks() * request.kv_block_tokens());
+  return token_bytes * static_cast<double>(request.kv_blocks() * request.kv_block_tokens()) / RanksOf(request);
 }
 
 // Weights and KV cache.
@@ -100,7 +107,7 @@ double NeededBytes(const proto::LoadRequest& request, const ModelConfig& config,
                    std::span<const CatalogueEntry* const> entries) {
   double bytes = KvBytes(request, config);
   for (const CatalogueEntry* entry : entries) {
-    bytes += static_cast<double>(entry->tensor.size_bytes);
+    bytes += static_cast<double>(RankBytes(*entry, request.rank(), RanksOf(request)));
   }
   return bytes;
 }
@@ -116,10 +123,13 @@ absl::Status CheckMemory(const proto::LoadRequest& request, const ModelConfig& c
   return absl::OkStatus();
 }
 
-int64_t ExpertBytesPerToken(std::span<const CatalogueEntry* const> entries, const ModelConfig& config) {
+int64_t ExpertBytesPerToken(const proto::LoadRequest& request, std::span<const CatalogueEntry* const> entries,
+                            const ModelConfig& config) {
   int64_t bytes = 0;
   for (const CatalogueEntry* entry : entries) {
-    bytes += entry->expert_bytes * (entry->experts > 0 ? config.experts_used : 0);
+    if (entry->experts > 0) {
+      bytes += RankBytes(*entry, request.rank(), RanksOf(request)) / entry->experts * config.experts_used;
+    }
   }
   return bytes;
 }
@@ -172,7 +182,7 @@ absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& 
   BARN_RETURN_IF_ERROR(CheckMemory(request, config, needed_bytes, options_.memory_bytes));
 
   Loaded loaded;
-  loaded.expert_bytes_per_token = ExpertBytesPerToken(entries, config);
+  loaded.expert_bytes_per_token = ExpertBytesPerToken(request, entries, config);
   std::string key = WeightsKey(request, *model);
   if (kept_.weights == nullptr || kept_.weights_key != key) {
     const FetchOptions fetch{.streams = options_.fetch_streams, .on_progress = on_progress, .stop = stop};
@@ -194,7 +204,9 @@ absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& 
                                          .kv_type = KvTypeOf(request),
                                          .step_tokens_max = request.step_tokens_max(),
                                          .borrow_experts = needed_bytes > static_cast<double>(AvailableMemoryBytes()),
-                                         .context_tokens = request.context_tokens()}));
+                                         .context_tokens = request.context_tokens(),
+                                         .rank = request.rank(),
+                                         .ranks = RanksOf(request)}));
     kept_.slice_key = SliceKey(request);
   }
   loaded.slice = kept_.slice;

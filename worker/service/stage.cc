@@ -43,6 +43,9 @@ absl::Status Stage::ComputeLogits(const proto::StepRequest& request, const StepP
   for (const LogitRow& row : plan.logit_rows) {
     rows.push_back(row.row);
   }
+  if (has_ranks() && options_.collective->rank() > 0) {
+    return options_.slice->ForwardToLogits(input, rows, [](int64_t, Tensor) {});
+  }
   for (const proto::StepSequence& sequence : request.sequences()) {
     result.add_sequences()->set_sequence_id(sequence.sequence_id());
   }
@@ -107,7 +110,7 @@ absl::Status Stage::Compute(const proto::StepRequest& request, const StepPlan& p
   return options_.slice->Forward(input, activations_);
 }
 
-absl::StatusOr<proto::StepResult> Stage::Run(const proto::StepRequest& request) {
+absl::StatusOr<proto::StepResult> Stage::Run(const proto::StepRequest& request, const std::stop_token& stop) {
   if (request.step_id() <= last_step_) {
     return absl::InvalidArgumentError(absl::StrFormat("step %d comes after step %d", request.step_id(), last_step_));
   }
@@ -121,7 +124,10 @@ absl::StatusOr<proto::StepResult> Stage::Run(const proto::StepRequest& request) 
   }
   const absl::Time began = absl::Now();
   HopFrame frame;
-  StepInput input{.sequences = plan.sequences, .activations = {}};
+  StepInput input{.sequences = plan.sequences,
+                  .activations = {},
+                  .collective = options_.collective.get(),
+                  .wait = {.deadline = began + options_.frame_wait, .stop = stop}};
   if (options_.receiver != nullptr) {
     BARN_ASSIGN_OR_RETURN(frame,
                           options_.receiver->Receive(options_.epoch, request.step_id(), began + options_.frame_wait));

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "kernels/device.h"
 #include "proto/cluster.pb.h"
+#include "worker/exchange/collective.h"
 #include "worker/exchange/hop.h"
 #include "worker/model/slice.h"
 #include "worker/service/block_tables.h"
@@ -24,7 +25,8 @@ struct StageOptions {
   Device* device = nullptr;                       // The slice's. Outlives the stage, as does the receiver.
   HopReceiver* receiver = nullptr;                // Null on the first stage.
   std::unique_ptr<HopSender> sender;              // Null on the last stage.
-  absl::Duration frame_wait = absl::Minutes(10);  // How long the stage before may take.
+  std::unique_ptr<Collective> collective;         // Null where one worker runs the stage.
+  absl::Duration frame_wait = absl::Minutes(10);  // How long the stage before, or another rank, may take.
 };
 
 // One position in the pipeline of one epoch: runs its slice, step by step. One thread at a time.
@@ -34,9 +36,11 @@ class Stage {
 
   // Waits for the activations of the stage before, computes, hands on; on the last stage returns what each sequence
   // asked for. Errors of the request, of the hops, of the slice; a step that is out of order is InvalidArgument.
-  absl::StatusOr<proto::StepResult> Run(const proto::StepRequest& request);
+  // Only rank 0 returns results. `stop` ends waits for other ranks.
+  absl::StatusOr<proto::StepResult> Run(const proto::StepRequest& request, const std::stop_token& stop = {});
 
   int64_t epoch() const { return options_.epoch; }
+  bool has_ranks() const { return options_.collective != nullptr; }
 
  private:
   absl::Status Compute(const proto::StepRequest& request, const StepPlan& plan, const StepInput& input,

@@ -68,7 +68,25 @@ absl::Status Worker::Prepare() {
                          .cache_directory = options_.cache_dir.empty() ? DefaultCacheDirectory() : options_.cache_dir,
                          .cache_bytes_max = options_.cache_bytes_max,
                          .memory_bytes = options_.memory_bytes});
+  OpenPort();
   return absl::OkStatus();
+}
+
+void Worker::OpenPort() {
+  port_.reset();
+  auto port = UcxPort::Open();
+  if (port.ok()) {
+    port_ = *std::move(port);
+  } else {
+    spdlog::debug("worker {}: {}", options_.name, std::string(port.status().message()));
+  }
+  absl::MutexLock lock(&mutex_);
+  rank_address_ = port_ == nullptr ? "" : port_->address();
+}
+
+std::string Worker::rank_address() const {
+  absl::MutexLock lock(&mutex_);
+  return rank_address_;
 }
 
 Worker::~Worker() {
@@ -118,6 +136,8 @@ proto::WorkerMessage Worker::HelloMessage() const {
   hello.set_threads(options_.threads > 0 ? options_.threads : static_cast<int>(std::thread::hardware_concurrency()));
   hello.set_device(device_->Describe());
   hello.set_exchange_address(exchange_address_);
+  hello.set_rank_address(rank_address());
+  hello.set_memory_domain(SharedMemoryDomain());
   return message;
 }
 
@@ -125,6 +145,7 @@ proto::WorkerMessage Worker::HeartbeatMessage() const {
   proto::WorkerMessage message;
   message.mutable_heartbeat()->set_epoch(epoch_);
   message.mutable_heartbeat()->set_resident_bytes(ResidentBytes());
+  message.mutable_heartbeat()->set_rank_address(rank_address());
   return message;
 }
 
@@ -144,7 +165,7 @@ void Worker::OnMessage(Session& session, const std::shared_ptr<Outbox>& outbox, 
           epoch, step,
           absl::ResourceExhaustedError(absl::StrFormat("%d steps wait already", CommandQueue::kStepsMax))));
     }
-  } else if (message.has_load() || message.has_unload()) {
+  } else if (message.has_load() || message.has_unload() || message.has_end_epoch()) {
     // Whatever waits for activations of an older epoch stops now; frames are welcome again when the load is over.
     epoch_ = 0;
     frames_.BeginEpoch({});

@@ -13,6 +13,7 @@
 #include "kernels/device.h"
 #include "worker/exchange/exchange_server.h"
 #include "worker/exchange/frame_queue.h"
+#include "worker/exchange/ucx_port.h"
 #include "worker/service/command_queue.h"
 #include "worker/service/join_stream.h"
 #include "worker/service/slice_loader.h"
@@ -77,6 +78,11 @@ class Worker {
   void HandleLoad(const WorkerCommand& command);
   absl::Status Load(const proto::LoadRequest& request, const WorkerCommand& command, proto::LoadResult& result);
   void HandleStep(const WorkerCommand& command);
+  absl::Status JoinRanks(const proto::LoadRequest& request, StageOptions& stage);
+  // Opens the port to other ranks, or opens another in its place: a rank that died in mid-message may have left a
+  // half-written one in the old port's queue. Without UCX this worker is just never planned as a rank.
+  void OpenPort();
+  std::string rank_address() const;
 
   WorkerOptions options_;
   std::string exchange_address_;
@@ -86,12 +92,14 @@ class Worker {
   CommandQueue commands_;
   std::atomic<int64_t> epoch_ = 0;  // That runs; 0: none.
 
-  // Only the compute thread.
+  // Only the compute thread. The stage's collective borrows from the port.
   std::unique_ptr<SliceLoader> loader_;
+  std::unique_ptr<UcxPort> port_;
   std::unique_ptr<Stage> stage_;
 
-  absl::Mutex mutex_;  // Also of the current Session.
+  mutable absl::Mutex mutex_;  // Also of the current Session.
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string rank_address_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace barn

@@ -84,9 +84,9 @@ class CoreTest : public ::testing::Test {
     return event;
   }
 
-  void MakeReady(int workers) {
+  void MakeReady(int workers, bool ranks = false) {
     options_.workers_expected = workers;
-    core_ = std::make_unique<Core>(options_, EvenPlanner(kv_blocks_, 4));
+    core_ = std::make_unique<Core>(options_, (ranks ? RanksPlanner : EvenPlanner)(kv_blocks_, 4));
     for (int id = 1; id <= workers; ++id) Step({Join(id)});
     for (int id = 1; id <= workers; ++id) TakeLoad(id);
     for (int id = 1; id <= workers; ++id) Step({LoadDone(id, 1)});
@@ -319,8 +319,10 @@ TEST_F(CoreTest, AStepFailureEndsRequestsAndLoadsAgain) {
   sent_.clear();
   EXPECT_THAT(Step({failure}).disconnects, IsEmpty());
   EXPECT_THAT(std::string(replies_[1].status.message()), HasSubstr("worker 2 'w2' failed at step 1: link broken"));
-  EXPECT_EQ(Take(1)->load().epoch(), 2);
-  EXPECT_EQ(Take(2)->load().epoch(), 2);
+  for (const int64_t id : {1, 2}) {
+    EXPECT_EQ(Take(id)->end_epoch().epoch(), 1) << "nobody waits for what will not come";
+    EXPECT_EQ(Take(id)->load().epoch(), 2);
+  }
 }
 
 TEST_F(CoreTest, NonsenseCostsTheWorkerItsMembership) {
@@ -358,6 +360,31 @@ TEST_F(CoreTest, ResultsFromAMiddleStageAreNonsense) {
   EXPECT_THAT(Step({said}).disconnects, SizeIs(1));
 }
 
+TEST_F(CoreTest, RankZeroAnswersAndTheOthersAcknowledge) {
+  MakeReady(2, /*ranks=*/true);
+  ASSERT_TRUE(Submit(1, Request({1}, 2)).ok());
+  EXPECT_THAT(Step({Compute(2)}).updates, IsEmpty());
+  EXPECT_THAT(Step({Compute(1)}).updates, SizeIs(1));
+  EXPECT_THAT(Step({Compute(1)}).updates, SizeIs(1));  // The other rank's word is not needed to go on.
+  EXPECT_EQ(replies_[1].finish, FinishReason::kLength);
+  EXPECT_THAT(Step({Compute(2)}).disconnects, IsEmpty());
+  ASSERT_TRUE(Submit(2, Request({1}, 8)).ok());
+  WorkerSaid said = Compute(2);
+  said.message.mutable_step_result()->add_sequences();
+  EXPECT_THAT(Step({said}).disconnects, SizeIs(1));
+}
+
+// They wait for one another, so any of them may be the one that hangs.
+TEST_F(CoreTest, SilentRanksGoTogether) {
+  MakeReady(2, /*ranks=*/true);
+  ASSERT_TRUE(Submit(1, Request({1}, 2)).ok());
+  for (absl::Duration waited; waited <= options_.step_deadline; waited += absl::Seconds(2)) {
+    EXPECT_THAT(Step({Beat(1), Beat(2)}, absl::Seconds(2)).disconnects,
+                SizeIs(waited + absl::Seconds(2) > options_.step_deadline ? 2 : 0));
+  }
+  EXPECT_EQ(replies_[1].status.code(), absl::StatusCode::kUnavailable);
+}
+
 TEST_F(CoreTest, AnotherVersionMayNotJoin) {
   WorkerJoined joined = Join(1);
   joined.hello.set_version("0.0.0");
@@ -373,8 +400,10 @@ TEST_F(CoreTest, ShutdownEndsEverything) {
   sent_.clear();
   const Actions actions = Step({ShutdownAsked{"bye"}});
   EXPECT_EQ(replies_[1].finish, FinishReason::kError);
-  EXPECT_EQ(Take(1)->shutdown().reason(), "bye");
-  EXPECT_EQ(Take(2)->shutdown().reason(), "bye");
+  for (const int64_t id : {1, 2}) {
+    EXPECT_EQ(Take(id)->end_epoch().epoch(), 1);
+    EXPECT_EQ(Take(id)->shutdown().reason(), "bye");
+  }
   EXPECT_THAT(actions.disconnects, SizeIs(2));
   EXPECT_TRUE(actions.disconnects[0].reason.ok());
   EXPECT_EQ(Submit(2, Request({1}, 8)).code(), absl::StatusCode::kUnavailable);

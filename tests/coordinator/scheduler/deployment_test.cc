@@ -71,6 +71,35 @@ TEST_F(DeploymentTest, WaitsThenLoadsInTheOrderOfNames) {
   EXPECT_EQ(last.next_exchange_address(), "");
 }
 
+TEST_F(DeploymentTest, RanksOfAStageLearnOfOneAnother) {
+  Deployment shared(options_, RanksPlanner(10, 4));
+  Join(1, "b");
+  Join(2, "a");
+  members_.Find(1)->hello.set_rank_address("old");
+  members_.Find(2)->hello.set_rank_address("address of a");
+  proto::Heartbeat beat;
+  beat.set_rank_address("address of b");
+  ASSERT_TRUE(Members::OnHeartbeat(beat, *members_.Find(1)).ok());
+  ASSERT_TRUE(shared.TryBegin(kStart, members_, sends_));
+  EXPECT_EQ(shared.stages(), 1);
+  EXPECT_THAT(shared.stage_workers(), ElementsAre(2, 1));
+  ASSERT_EQ(sends_.size(), 2u);
+  for (int rank = 0; rank < 2; ++rank) {
+    const proto::LoadRequest& load = sends_[rank].message->load();
+    EXPECT_EQ(load.rank(), rank);
+    EXPECT_EQ(load.ranks(), 2);
+    EXPECT_EQ(load.stage(), 0);
+    EXPECT_EQ(load.stages(), 1);
+    EXPECT_EQ(load.first_layer(), 0);
+    EXPECT_EQ(load.last_layer(), 4);
+    EXPECT_THAT(load.rank_addresses(), ElementsAre("address of a", "address of b"));
+    EXPECT_EQ(load.next_exchange_address(), "");
+  }
+  EXPECT_EQ(members_.Find(1)->rank, 1);
+  beat.set_rank_address(std::string(5000, 'x'));
+  EXPECT_TRUE(absl::IsInvalidArgument(Members::OnHeartbeat(beat, *members_.Find(1))));
+}
+
 TEST_F(DeploymentTest, IsReadyWhenAllHaveLoadedAndShowsProgress) {
   Join(1, "a");
   Join(2, "b");
@@ -146,7 +175,7 @@ TEST_F(DeploymentTest, AWorkerThatIsNoLongerNeededIsToldToUnload) {
 TEST_F(DeploymentTest, APlanThatContradictsItselfIsRefused) {
   Deployment broken(options_, [](std::span<const PlanNode> nodes) -> absl::StatusOr<ShardPlan> {
     ShardPlan plan = *EvenPlanner(10, 4)(nodes);
-    plan.stages[1].node = 0;
+    plan.stages[1].ranks[0].node = 0;
     return plan;
   });
   Join(1, "a");

@@ -38,6 +38,7 @@ grpc::Status FakeCoordinator::Join(grpc::ServerContext* context,
   peer->context_ = context;
   peer->stream_ = stream;
   peer->hello_ = message.hello();
+  peer->rank_address_ = message.hello().rank_address();
   proto::CoordinatorMessage welcome;
   welcome.mutable_welcome()->set_worker_id(1);
   welcome.mutable_welcome()->set_heartbeat_ms(50);
@@ -52,6 +53,7 @@ grpc::Status FakeCoordinator::Join(grpc::ServerContext* context,
     std::lock_guard<std::mutex> lock(peer->mutex_);
     if (message.has_heartbeat()) {
       ++peer->heartbeats_;
+      peer->rank_address_ = message.heartbeat().rank_address();
     } else if (message.has_load_progress()) {
       peer->progress_.push_back(message.load_progress());
     } else {
@@ -99,6 +101,11 @@ std::optional<proto::WorkerMessage> FakeCoordinator::Peer::NextAnswer() {
 int64_t FakeCoordinator::Peer::heartbeats() {
   std::lock_guard<std::mutex> lock(mutex_);
   return heartbeats_;
+}
+
+std::string FakeCoordinator::Peer::rank_address() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return rank_address_;
 }
 
 std::vector<proto::LoadProgress> FakeCoordinator::Peer::progress() {

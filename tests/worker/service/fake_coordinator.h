@@ -29,6 +29,7 @@ class FakeCoordinator : private proto::Cluster::Service {
     std::optional<proto::LoadResult> NextLoadResult();
     std::optional<proto::WorkerMessage> NextAnswer();  // StepResult or StepFailure.
     int64_t heartbeats();
+    std::string rank_address();  // Of the last heartbeat, or of Hello.
     std::vector<proto::LoadProgress> progress();
     bool AwaitEnd();
     // Ends the call from the coordinator's side.
@@ -46,6 +47,7 @@ class FakeCoordinator : private proto::Cluster::Service {
     std::deque<proto::WorkerMessage> inbox_;  // Guarded by mutex_, as all below.
     std::vector<proto::LoadProgress> progress_;
     int64_t heartbeats_ = 0;
+    std::string rank_address_;
     bool ended_ = false;
   };
 
