@@ -28,12 +28,17 @@ struct Chunk {
   // blocks: 8, or fewer in the last chunk of a row.
   [[gnu::always_inline]] void Load(const uint8_t* chunk, int blocks) {
     LoadScales(chunk, blocks);
-    for (int b = 0; b < 8; ++b) codes[b] = b < blocks ? Format::template Codes<Isa>(chunk, b) : Isa::ZeroBytes();
+    if constexpr (Format::kIsGrid) {
+      Format::template AllCodes<Isa>(chunk, codes);
+    } else {
+      for (int b = 0; b < 8; ++b) codes[b] = b < blocks ? Format::template Codes<Isa>(chunk, b) : Isa::ZeroBytes();
+    }
   }
 
   void LoadScales(const uint8_t* chunk, int blocks) {
     if constexpr (Format::kKind == Kind::kScaled16 || Format::kKind == Kind::kChunk) {
-      scale = Isa::Set(Isa::Half(chunk + Format::kScaleOffset));
+      const uint16_t d = Format::ScaleBits(chunk);
+      scale = Isa::Set(Isa::Half(reinterpret_cast<const uint8_t*>(&d)) * Format::kScaleFactor);
       scales16 = Format::template Scales16<Isa>(chunk);
       if constexpr (Format::kHasMin) {
         min = Isa::Set(-Isa::Half(chunk + Format::kMinOffset));

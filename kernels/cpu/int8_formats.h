@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/formats/codebooks.h"
+
 // Weight formats that meet int8 activations, as traits over the instruction set. Layouts: kernels/formats/blocks.h.
 // A chunk is 8 blocks of 32 values: one block of a K-quant, eight of a small format. Everything lives in an unnamed
 // namespace, since each instruction set compiles its own copy.
@@ -69,6 +71,8 @@ struct SmallBlocks {
   static constexpr size_t kChunkBytes = 8 * kBytes;
   static constexpr const int8_t* kTable = nullptr;
   static constexpr ScaleStore kScaleStore = kStore;
+  static constexpr float kScaleFactor = 1;
+  static constexpr bool kIsGrid = false;
   static constexpr float kMinFactor = 0;  // ScaleStore::kHalf and kExponent: the min is this times d.
 
   static void Fields(const uint8_t* chunk, int blocks, ScaleFields& fields) {
@@ -151,8 +155,6 @@ struct FormatQ8_0 : SmallBlocks<34, 8, 128, false, Kind::kSigned> {
   }
 };
 
-constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
 struct FormatIQ4_NL : SmallBlocks<18, 4, 127, false, Kind::kSigned> {
   static constexpr uint32_t kTypeId = 20;
   static constexpr const int8_t* kTable = kIq4Values;
@@ -205,6 +207,8 @@ struct BigBlocks {
   static constexpr size_t kChunkBytes = kBytes;
   static constexpr const int8_t* kTable = nullptr;
   static constexpr ScaleStore kScaleStore = kStore;
+  static constexpr float kScaleFactor = 1;  // d is this times the stored half.
+  static constexpr bool kIsGrid = false;    // int8_grid_formats.h
 };
 
 // The 6-bit scales and mins of Q4_K and Q5_K, one byte each, block 0 in the lowest byte.
@@ -308,7 +312,7 @@ struct FormatQ2_K : BigBlocks<84, 2, 3, true, Kind::kChunk, ScaleStore::kNibbleP
   static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
     return MoveBits<Isa>(Isa::Load(chunk + 16 + 32 * (b / 4)), 2 * (b % 4), 0, 3);
   }
-  static constexpr size_t kScaleOffset = 80;
+  static uint16_t ScaleBits(const uint8_t* chunk) { return ReadAs<uint16_t>(chunk + 80); }
   static constexpr size_t kMinOffset = 82;
   template <class Isa>
   static typename Isa::Shorts Scales16(const uint8_t* chunk) {
@@ -321,7 +325,7 @@ struct FormatQ2_K : BigBlocks<84, 2, 3, true, Kind::kChunk, ScaleStore::kNibbleP
     return Isa::ShortsFrom(ReadAs<uint64_t>(chunk) >> 4 & kLow, ReadAs<uint64_t>(chunk + 8) >> 4 & kLow);
   }
   static void Fields(const uint8_t* chunk, int, ScaleFields& fields) {
-    fields.d[0] = ReadAs<uint16_t>(chunk + kScaleOffset);
+    fields.d[0] = ScaleBits(chunk);
     fields.dmin[0] = ReadAs<uint16_t>(chunk + kMinOffset);
     for (int i = 0; i < 16; ++i) {
       fields.s[i] = chunk[i] & 15;
@@ -338,7 +342,7 @@ struct FormatQ3_K : BigBlocks<110, 3, 7, false, Kind::kChunk, ScaleStore::kPairs
     return Isa::Or(MoveBits<Isa>(Isa::Load(chunk + 32 + 32 * (b / 4)), 2 * (b % 4), 0, 3),
                    MoveBits<Isa>(Isa::Load(chunk), b, 2, 1));
   }
-  static constexpr size_t kScaleOffset = 108;
+  static uint16_t ScaleBits(const uint8_t* chunk) { return ReadAs<uint16_t>(chunk + 108); }
   // Two words of 8 scales, a byte each; 32 too large.
   static void BiasedScales(const uint8_t* chunk, uint64_t& first, uint64_t& second) {
     const uint64_t low = ReadAs<uint64_t>(chunk + 96);
@@ -357,7 +361,7 @@ struct FormatQ3_K : BigBlocks<110, 3, 7, false, Kind::kChunk, ScaleStore::kPairs
   static void Fields(const uint8_t* chunk, int, ScaleFields& fields) {
     uint64_t first, second;
     BiasedScales(chunk, first, second);
-    fields.d[0] = ReadAs<uint16_t>(chunk + kScaleOffset);
+    fields.d[0] = ScaleBits(chunk);
     for (int i = 0; i < 8; ++i) {
       fields.s[i] = static_cast<uint8_t>((first >> (8 * i) & 255) - 32);
       fields.s[8 + i] = static_cast<uint8_t>((second >> (8 * i) & 255) - 32);
@@ -374,13 +378,13 @@ struct FormatQ6_K : BigBlocks<210, 6, 63, false, Kind::kScaled16, ScaleStore::kS
     return Isa::Or(MoveBits<Isa>(Isa::Load(chunk + 64 * half + 32 * (quarter & 1)), 4 * (quarter >> 1), 0, 15),
                    MoveBits<Isa>(Isa::Load(chunk + 128 + 32 * half), 2 * quarter, 4, 3));
   }
-  static constexpr size_t kScaleOffset = 208;
+  static uint16_t ScaleBits(const uint8_t* chunk) { return ReadAs<uint16_t>(chunk + 208); }
   template <class Isa>
   static typename Isa::Shorts Scales16(const uint8_t* chunk) {
     return Isa::ShortsFrom(ReadAs<uint64_t>(chunk + 192), ReadAs<uint64_t>(chunk + 200));
   }
   static void Fields(const uint8_t* chunk, int, ScaleFields& fields) {
-    fields.d[0] = ReadAs<uint16_t>(chunk + kScaleOffset);
+    fields.d[0] = ScaleBits(chunk);
     memcpy(fields.s, chunk + 192, sizeof(fields.s));
   }
 };

@@ -40,6 +40,17 @@ struct Avx2Isa {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(Load16(table)), a);
   }
 
+  static Bytes FromWords(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    return _mm256_setr_epi64x(static_cast<long long>(a), static_cast<long long>(b), static_cast<long long>(c),
+                              static_cast<long long>(d));
+  }
+  static Bytes SetBytes(uint8_t value) { return _mm256_set1_epi8(static_cast<char>(value)); }
+  static Bytes AddBytes(Bytes a, Bytes b) { return _mm256_add_epi8(a, b); }
+  static Bytes NegateWhere(Bytes a, uint32_t bits) {
+    const __m256i mask = FromBits(bits, 0xff);
+    return _mm256_sub_epi8(_mm256_xor_si256(a, mask), mask);
+  }
+
   static Floats Set(float value) { return _mm256_set1_ps(value); }
   static Floats LoadFloats(const float* p) { return _mm256_loadu_ps(p); }
   static void StoreFloats(float* p, Floats a) { _mm256_storeu_ps(p, a); }

@@ -8,6 +8,7 @@ namespace barn {
 namespace {
 
 struct Avx512Isa : Avx2PanelIsa {
+  static Bytes NegateWhere(Bytes a, uint32_t bits) { return _mm256_mask_sub_epi8(a, bits, _mm256_setzero_si256(), a); }
   static __m256i BlockSums(__m256i codes, const int8_t* x) {
     return _mm256_dpbusd_epi32(_mm256_setzero_si256(), codes, Load(x));
   }

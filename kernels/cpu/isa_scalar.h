@@ -63,6 +63,22 @@ struct ScalarIsa {
     return Make<Bytes>([&](size_t i) { return static_cast<uint8_t>(table[a.v[i]]); });
   }
 
+  // Four times 8 bytes.
+  static Bytes FromWords(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
+    const uint64_t words[4] = {a, b, c, d};
+    return Load(reinterpret_cast<const uint8_t*>(words));
+  }
+  static Bytes SetBytes(uint8_t value) {
+    return Make<Bytes>([&](size_t) { return value; });
+  }
+  static Bytes AddBytes(Bytes a, Bytes b) {
+    return Make<Bytes>([&](size_t i) { return static_cast<uint8_t>(a.v[i] + b.v[i]); });
+  }
+  // Byte i is -a[i] where bit i is set.
+  static Bytes NegateWhere(Bytes a, uint32_t bits) {
+    return Make<Bytes>([&](size_t i) { return static_cast<uint8_t>((bits >> i & 1) != 0 ? -a.v[i] : a.v[i]); });
+  }
+
   // Floats: lane b is for block b of a chunk.
   static Floats Set(float value) {
     return Make<Floats>([&](size_t) { return value; });

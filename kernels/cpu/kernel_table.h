@@ -105,7 +105,7 @@ struct KernelTable {
   void (*int8_product[kTypeIds])(const Int8Args&) = {};
   // Which activations it wants: false: ScaleSpan::kBlock, true: ScaleSpan::kChunk.
   bool chunk_scales[kTypeIds] = {};
-  PackedFormat packed[kTypeIds] = {};  // Empty where int8_product is null, and all of it when panel_rows is 0.
+  PackedFormat packed[kTypeIds] = {};  // Empty where rows stay as they are; all of it when panel_rows is 0.
   size_t panel_rows = 0;
   // Null where panel_rows is 0: nothing reads tiles then.
   void (*make_tiles)(const QuantizedView& x, const int32_t* index, size_t tokens, int8_t* codes, float* scales,

@@ -1,11 +1,19 @@
 #pragma once
 
 #include "kernels/cpu/float_driver.h"
+#include "kernels/cpu/int8_grid_formats.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/packed_driver.h"
 
 namespace barn {
 namespace {
+
+template <class Isa, class Format>
+void AddPanels(KernelTable& table) {
+  if constexpr (!Format::kIsGrid) {
+    table.packed[Format::kTypeId] = {PanelBytes<Isa, Format>, PackPanel<Isa, Format>, PackedProduct<Isa, Format>};
+  }
+}
 
 template <class Isa, class... Formats>
 KernelTable TableOf() {
@@ -13,9 +21,7 @@ KernelTable TableOf() {
   ((table.int8_product[Formats::kTypeId] = Int8Product<Isa, Formats>), ...);
   ((table.chunk_scales[Formats::kTypeId] = Formats::kKind == Kind::kChunk), ...);
   if constexpr (Isa::kPanelRows > 0) {
-    ((table.packed[Formats::kTypeId] = {PanelBytes<Isa, Formats>, PackPanel<Isa, Formats>,
-                                        PackedProduct<Isa, Formats>}),
-     ...);
+    (AddPanels<Isa, Formats>(table), ...);
     table.panel_rows = Isa::kPanelRows;
     table.make_tiles = MakeTiles;
   }
@@ -29,7 +35,8 @@ KernelTable TableOf() {
 template <class Isa>
 KernelTable MakeTable() {
   return TableOf<Isa, FormatQ4_0, FormatQ4_1, FormatQ5_0, FormatQ5_1, FormatQ8_0, FormatQ2_K, FormatQ3_K, FormatQ4_K,
-                 FormatQ5_K, FormatQ6_K, FormatIQ4_NL, FormatIQ4_XS, FormatMXFP4>();
+                 FormatQ5_K, FormatQ6_K, FormatIQ4_NL, FormatIQ4_XS, FormatMXFP4, FormatIQ1_S, FormatIQ1_M,
+                 FormatIQ2_XXS, FormatIQ2_XS, FormatIQ2_S, FormatIQ3_XXS, FormatIQ3_S>();
 }
 
 }  // namespace

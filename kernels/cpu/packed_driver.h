@@ -56,6 +56,7 @@ class PackedChunk {
   BARN_INLINED PackedChunk(const uint8_t* chunk, const Layout& layout) : chunk_(chunk), layout_(layout) {
     if constexpr (IsPerChunk(Layout::kStore)) {
       d_ = Isa::PanelHalves(chunk);
+      if constexpr (Format::kScaleFactor != 1) d_ = Isa::PanelMul(d_, Isa::PanelSet(Format::kScaleFactor));
       if constexpr (Layout::kHasDmin) dmin_ = Isa::PanelNegate(Isa::PanelHalves(chunk + layout.dmin));
     }
   }

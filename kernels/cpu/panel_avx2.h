@@ -141,7 +141,7 @@ struct Avx2PanelIsa : Avx2Isa {
   template <int kMax, int kOffset, class Source, int kTokens>
   BARN_INLINED static void PanelScaledDots(const Source (&codes)[1], const uint8_t* const (&scales)[1], const int8_t* x,
                                            const int16_t* sums16, PanelInts (&dots)[1][kTokens]) {
-    constexpr int kCount = kMax <= 31 ? 4 : 2;
+    constexpr int kCount = kMax <= 31 ? 4 : kMax <= 63 ? 2 : 1;
     // The half's scale in both 16-bit parts of a lane, for products with pairs of columns.
     const auto twice = [](const uint8_t* p) {
       const __m256i scale = PanelSignedBytes(p);

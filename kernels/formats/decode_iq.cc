@@ -22,7 +22,8 @@ void DecodeBlock(const BlockIQ2_XXS& block, float* out) {
   for (const BlockIQ2_XXS::Group& group : block.groups) {
     const uint32_t a = group.signs_and_scale;
     const float scale = d * (0.5f + static_cast<float>(a >> 28)) * 0.25f;
-    for (int l = 0; l < 4; ++l, out += 8) PutSigned(kIq2XxsGrid[group.grid[l]], 8, EvenSigns(a >> (7 * l)), scale, out);
+    for (int l = 0; l < 4; ++l, out += 8)
+      PutSigned(kIq2XxsGrid.points[group.grid[l]], 8, EvenSigns(a >> (7 * l)), scale, out);
   }
 }
 
@@ -33,7 +34,7 @@ void DecodeBlock(const BlockIQ2_XS& block, float* out) {
     const uint16_t word = block.qs[i];
     const int nibble = block.scales[i / 4] >> (4 * (i % 4 / 2)) & 15;
     const float scale = d * (0.5f + static_cast<float>(nibble)) * 0.25f;
-    PutSigned(kIq2XsGrid[word & 511], 8, EvenSigns(word >> 9), scale, out);
+    PutSigned(kIq2XsGrid.points[word & 511], 8, EvenSigns(word >> 9), scale, out);
   }
 }
 
@@ -44,7 +45,7 @@ void DecodeBlock(const BlockIQ2_S& block, float* out) {
     const int index = block.qs[i] | (block.qh[i / 4] >> (2 * (i % 4)) & 3) << 8;
     const int nibble = block.scales[i / 4] >> (4 * (i % 4 / 2)) & 15;
     const float scale = d * (0.5f + static_cast<float>(nibble)) * 0.25f;
-    PutSigned(kIq2SGrid[index], 8, block.signs[i], scale, out);
+    PutSigned(kIq2SGrid.points[index], 8, block.signs[i], scale, out);
   }
 }
 
@@ -55,8 +56,8 @@ void DecodeBlock(const BlockIQ3_XXS& block, float* out) {
     const uint32_t a = block.signs_and_scale[i / 4];
     const float scale = d * (0.5f + static_cast<float>(a >> 28)) * 0.5f;
     const uint8_t signs = EvenSigns(a >> (7 * (i % 4)));
-    PutSigned(kIq3XxsGrid[block.qs[2 * i]], 4, signs, scale, out);
-    PutSigned(kIq3XxsGrid[block.qs[2 * i + 1]], 4, signs >> 4, scale, out + 4);
+    PutSigned(kIq3XxsGrid.points[block.qs[2 * i]], 4, signs, scale, out);
+    PutSigned(kIq3XxsGrid.points[block.qs[2 * i + 1]], 4, signs >> 4, scale, out + 4);
   }
 }
 
@@ -68,8 +69,8 @@ void DecodeBlock(const BlockIQ3_S& block, float* out) {
     const int nibble = block.scales[group / 2] >> (4 * (group % 2)) & 15;
     const float scale = d * static_cast<float>(1 + 2 * nibble);
     const int high = block.qh[group] >> (2 * (i % 4));
-    PutSigned(kIq3SGrid[block.qs[2 * i] | (high & 1) << 8], 4, block.signs[i], scale, out);
-    PutSigned(kIq3SGrid[block.qs[2 * i + 1] | (high & 2) << 7], 4, block.signs[i] >> 4, scale, out + 4);
+    PutSigned(kIq3SGrid.points[block.qs[2 * i] | (high & 1) << 8], 4, block.signs[i], scale, out);
+    PutSigned(kIq3SGrid.points[block.qs[2 * i + 1] | (high & 2) << 7], 4, block.signs[i] >> 4, scale, out + 4);
   }
 }
 
@@ -78,7 +79,7 @@ namespace {
 // A ternary point shifted by an eighth up or down.
 void PutTernary(int index, bool shift_down, float scale, float* out) {
   const float shift = shift_down ? -0.125f : 0.125f;
-  const uint64_t point = kIq1Grid[index];
+  const uint64_t point = kIq1Grid.points[index];
   for (int k = 0; k < 8; ++k) out[k] = scale * (static_cast<float>(static_cast<int8_t>(point >> (8 * k))) + shift);
 }
 

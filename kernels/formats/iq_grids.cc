@@ -1,7 +1,5 @@
 #include "kernels/formats/codebooks.h"
 
-#include <cstddef>
-
 // The grid points are constants of the GGUF format. Values: Copyright (c) 2023-2026 The ggml authors, MIT License
 // (the Python package gguf, quants.py), repacked: coordinate k of a point is the index of its magnitude, in bits
 // 2k, 2k + 1 (IQ1, IQ2) or 3k .. 3k + 2 (IQ3).
@@ -367,23 +365,23 @@ constexpr uint8_t kIq3SMagnitudes[] = {1, 3, 5, 7, 9, 11, 13, 15};
 constexpr uint8_t kIq1Values[] = {0xff, 0, 1};  // -1, 0, 1 as int8.
 
 template <class Point, int kBits, size_t kPoints>
-constexpr std::array<Point, kPoints> Expand(const uint16_t (&packed)[kPoints], const uint8_t* magnitudes) {
-  std::array<Point, kPoints> points{};
+constexpr Grid<Point, kPoints> Expand(const uint16_t (&packed)[kPoints], const uint8_t* magnitudes) {
+  Grid<Point, kPoints> grid{};
   for (size_t i = 0; i < kPoints; ++i) {
     for (size_t k = 0; k < sizeof(Point); ++k) {
-      points[i] |= static_cast<Point>(magnitudes[packed[i] >> (kBits * k) & ((1 << kBits) - 1)]) << (8 * k);
+      grid.points[i] |= static_cast<Point>(magnitudes[packed[i] >> (kBits * k) & ((1 << kBits) - 1)]) << (8 * k);
     }
   }
-  return points;
+  return grid;
 }
 
 }  // namespace
 
-constinit const std::array<uint64_t, 256> kIq2XxsGrid = Expand<uint64_t, 2>(kIq2XxsPacked, kIq2Magnitudes);
-constinit const std::array<uint64_t, 512> kIq2XsGrid = Expand<uint64_t, 2>(kIq2XsPacked, kIq2Magnitudes);
-constinit const std::array<uint64_t, 1024> kIq2SGrid = Expand<uint64_t, 2>(kIq2SPacked, kIq2Magnitudes);
-constinit const std::array<uint32_t, 256> kIq3XxsGrid = Expand<uint32_t, 3>(kIq3XxsPacked, kIq3XxsMagnitudes);
-constinit const std::array<uint32_t, 512> kIq3SGrid = Expand<uint32_t, 3>(kIq3SPacked, kIq3SMagnitudes);
-constinit const std::array<uint64_t, 2048> kIq1Grid = Expand<uint64_t, 2>(kIq1Packed, kIq1Values);
+constinit const Grid<uint64_t, 256> kIq2XxsGrid = Expand<uint64_t, 2>(kIq2XxsPacked, kIq2Magnitudes);
+constinit const Grid<uint64_t, 512> kIq2XsGrid = Expand<uint64_t, 2>(kIq2XsPacked, kIq2Magnitudes);
+constinit const Grid<uint64_t, 1024> kIq2SGrid = Expand<uint64_t, 2>(kIq2SPacked, kIq2Magnitudes);
+constinit const Grid<uint32_t, 256> kIq3XxsGrid = Expand<uint32_t, 3>(kIq3XxsPacked, kIq3XxsMagnitudes);
+constinit const Grid<uint32_t, 512> kIq3SGrid = Expand<uint32_t, 3>(kIq3SPacked, kIq3SMagnitudes);
+constinit const Grid<uint64_t, 2048> kIq1Grid = Expand<uint64_t, 2>(kIq1Packed, kIq1Values);
 
 }  // namespace barn

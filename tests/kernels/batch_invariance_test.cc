@@ -1,4 +1,5 @@
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <vector>
 
@@ -27,14 +28,16 @@ class BatchInvariance : public testing::TestWithParam<Setup> {
   std::unique_ptr<CpuDevice> one_, three_;
 };
 
-constexpr DType kTypes[] = {DType::kF32,  DType::kF16,    DType::kBF16,   DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
-                            DType::kQ5_1, DType::kQ8_0,   DType::kQ2_K,   DType::kQ3_K, DType::kQ4_K, DType::kQ5_K,
-                            DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4};
+std::vector<DType> AllTypes() {
+  std::vector<DType> types(std::begin(kPlainTypes), std::end(kPlainTypes));
+  types.insert(types.end(), std::begin(kInt8Types), std::end(kInt8Types));
+  return types;
+}
 
 TEST_P(BatchInvariance, MatMul) {
   constexpr int64_t kTokens = 137, kCols = 512;  // More than one block of tokens.
   std::vector<float> x = RandomActivations(kTokens * kCols, 1);
-  for (const DType dtype : kTypes) {
+  for (const DType dtype : AllTypes()) {
     for (const int64_t rows : {5, 50}) {
       SCOPED_TRACE(testing::Message() << Info(dtype).name << ", " << rows << " rows");
       const std::vector<std::byte> bytes = RandomWeights(dtype, rows, kCols, 2);

@@ -1,5 +1,6 @@
 #include <benchmark/benchmark.h>
 
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -65,9 +66,9 @@ void BM_RoutedFfn(benchmark::State& state, DType dtype) {
 }
 
 void Register() {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
-                            DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K,
-                            DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4}) {
+  std::vector<DType> types(std::begin(kPlainTypes), std::end(kPlainTypes));
+  types.insert(types.end(), std::begin(kInt8Types), std::end(kInt8Types));
+  for (const DType dtype : types) {
     const std::string name = std::string("MatMul/") + Info(dtype).name;
     benchmark::RegisterBenchmark(name.c_str(), BM_MatMul, dtype)
         ->ArgNames({"tokens", "KiB"})
@@ -76,7 +77,7 @@ void Register() {
         ->Args({128, 4 << 10})
         ->UseRealTime();
   }
-  for (const DType dtype : {DType::kQ4_K, DType::kQ2_K}) {
+  for (const DType dtype : {DType::kQ4_K, DType::kQ2_K, DType::kIQ2_XXS}) {
     const std::string name = std::string("RoutedFfn/") + Info(dtype).name;
     benchmark::RegisterBenchmark(name.c_str(), BM_RoutedFfn, dtype)->Arg(1)->Arg(512)->UseRealTime();
   }

@@ -31,10 +31,6 @@ std::vector<NamedKernels> AllKernels() {
   return all;
 }
 
-constexpr DType kInt8Types[] = {DType::kQ4_0,   DType::kQ4_1,   DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
-                                DType::kQ2_K,   DType::kQ3_K,   DType::kQ4_K, DType::kQ5_K, DType::kQ6_K,
-                                DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4};
-
 // A weight of random bytes (at an odd address, as in a mapped file) and random activations.
 struct Problem {
   Problem(DType dtype, int64_t rows, int64_t cols, int64_t tokens, uint32_t seed)
@@ -150,6 +146,9 @@ TEST(MatMul, ExtremeCodesDoNotOverflow) {
       for (size_t i = 1; i < problem.weights.size(); ++i) {
         const size_t at = (i - 1) % block_bytes;
         if (at < scale_begin || at >= scale_end) problem.weights[i] = static_cast<std::byte>(fill);
+        if (dtype == DType::kIQ1_M && at + 1 == block_bytes) {
+          PutIq1MScale(FloatToHalf(0.01f), &problem.weights[i + 1 - block_bytes]);
+        }
       }
       for (size_t i = 0; i < problem.x.size(); ++i) problem.x[i] = i / 512 % 2 == 0 ? 1.0f : i % 3 == 0 ? -1.0f : 1.0f;
       SCOPED_TRACE(testing::Message() << Info(dtype).name << " filled with " << fill);

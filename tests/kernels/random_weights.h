@@ -10,6 +10,22 @@
 
 namespace barn {
 
+constexpr DType kPlainTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+
+// The formats that meet int8 activations.
+constexpr DType kInt8Types[] = {DType::kQ4_0,    DType::kQ4_1,   DType::kQ5_0,  DType::kQ5_1,    DType::kQ8_0,
+                                DType::kQ2_K,    DType::kQ3_K,   DType::kQ4_K,  DType::kQ5_K,    DType::kQ6_K,
+                                DType::kIQ4_NL,  DType::kIQ4_XS, DType::kMXFP4, DType::kIQ1_S,   DType::kIQ1_M,
+                                DType::kIQ2_XXS, DType::kIQ2_XS, DType::kIQ2_S, DType::kIQ3_XXS, DType::kIQ3_S};
+
+// The f16 scale of IQ1_M is the top nibbles of four words.
+inline void PutIq1MScale(uint16_t half, std::byte* block) {
+  for (int w = 0; w < 4; ++w) {
+    std::byte& top = block[49 + 2 * w];
+    top = (top & std::byte{0x0f}) | static_cast<std::byte>((half >> (4 * w) & 15) << 4);
+  }
+}
+
 // Random weights in any format with int8 products, or F32, F16, BF16: random codes, scales near `magnitude`.
 inline std::vector<std::byte> RandomWeights(DType dtype, int64_t rows, int64_t cols, uint32_t seed,
                                             float magnitude = 0.01f) {
@@ -17,8 +33,9 @@ inline std::vector<std::byte> RandomWeights(DType dtype, int64_t rows, int64_t c
   std::vector<std::byte> bytes(static_cast<size_t>(rows * RowBytes(dtype, cols)));
   for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
   std::uniform_real_distribution<float> scale(0.5f * magnitude, magnitude);
+  const auto half_scale = [&] { return FloatToHalf(random() % 2 == 0 ? scale(random) : -scale(random)); };
   const auto put_half = [&](size_t offset) {
-    const uint16_t half = FloatToHalf(random() % 2 == 0 ? scale(random) : -scale(random));
+    const uint16_t half = half_scale();
     bytes[offset] = static_cast<std::byte>(half & 255);
     bytes[offset + 1] = static_cast<std::byte>(half >> 8);
   };
@@ -44,6 +61,9 @@ inline std::vector<std::byte> RandomWeights(DType dtype, int64_t rows, int64_t c
         put_half(block);
         put_half(block + 2);
         break;
+      case DType::kIQ1_M:
+        PutIq1MScale(half_scale(), &bytes[block]);
+        break;
       case DType::kQ2_K:
         put_half(block + 80);
         put_half(block + 82);
@@ -56,7 +76,7 @@ inline std::vector<std::byte> RandomWeights(DType dtype, int64_t rows, int64_t c
         break;
       default:
         put_half(block);
-        break;  // F16, Q4_0, Q5_0, Q8_0, IQ4_NL, IQ4_XS.
+        break;  // F16, Q4_0, Q5_0, Q8_0 and the other IQ.
     }
   }
   return bytes;
