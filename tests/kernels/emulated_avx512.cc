@@ -40,6 +40,15 @@ static inline simde__m512 ConvertHalves(simde__m256i halves) {
   return simde_mm512_insertf32x8(simde_mm512_castps256_ps512(_mm256_cvtph_ps(simde_mm256_castsi256_si128(halves))),
                                  _mm256_cvtph_ps(simde_mm256_extracti128_si256(halves, 1)), 1);
 }
+static inline simde__m256i MaskedSubtract(simde__m256i source, uint32_t mask, simde__m256i a, simde__m256i b) {
+  simde__m256i_private result = simde__m256i_to_private(source);
+  const simde__m256i_private first = simde__m256i_to_private(a), second = simde__m256i_to_private(b);
+  for (int i = 0; i < 32; ++i) {
+    if ((mask >> i & 1) != 0) result.i8[i] = static_cast<int8_t>(first.i8[i] - second.i8[i]);
+  }
+  return simde__m256i_from_private(result);
+}
+#define _mm256_mask_sub_epi8 MaskedSubtract
 #define _mm512_srai_epi32 ShiftIntsRight
 #define _mm512_cvtepi32_ps ConvertInts
 #define _mm512_cvtepu8_epi32 WidenBytes
