@@ -73,9 +73,10 @@ class StageCost {
     const PlanRank alone = stage.ranks.front();
     stage.ranks.clear();
     for (int rank = 0; rank < ranks; ++rank) {
-      PlanRank share{.node = rank, .kv_bytes = alone.kv_bytes / ranks, .scratch_bytes = alone.scratch_bytes};
+      PlanRank share{.node = rank, .scratch_bytes = alone.scratch_bytes};
+      for (const KvShape& shape : config_.kv) share.kv_bytes += RankKvBytes(shape, kv_, ranks) * context_tokens;
       for (const CatalogueEntry& entry : catalogue_.entries) {
-        if (OnStage(catalogue_, entry, 0, layers_)) share.weights_bytes += RankBytes(entry, rank, ranks);
+        if (OnStage(catalogue_, entry, 0, layers_)) share.weights_bytes += RankBytes(entry, config_, rank, ranks);
       }
       stage.ranks.push_back(share);
     }
@@ -86,6 +87,8 @@ class StageCost {
   static size_t Index(int64_t layer) { return static_cast<size_t>(layer); }
 
   const Catalogue& catalogue_;
+  const ModelConfig& config_;
+  const KvType kv_;
   const int64_t layers_;
   std::vector<int64_t> weights_;         // [layers + 1], running sums
   std::vector<int64_t> kv_token_bytes_;  // [layers + 1], running sums
@@ -115,7 +118,7 @@ int64_t ActivationValuesPerRow(const Catalogue& catalogue, const ModelConfig& co
 }
 
 StageCost::StageCost(const Catalogue& catalogue, const ModelConfig& config, const PlanOptions& options)
-    : catalogue_(catalogue), layers_(catalogue.layers) {
+    : catalogue_(catalogue), config_(config), kv_(options.kv), layers_(catalogue.layers) {
   weights_.push_back(0);
   kv_token_bytes_.push_back(0);
   for (int64_t layer = 0; layer < layers_; ++layer) {

@@ -25,4 +25,8 @@ inline std::vector<int64_t> CutRows(int64_t rows, int ranks, int64_t piece) {
 inline constexpr int64_t kRankRows = 16;
 inline std::vector<int64_t> CutRows(int64_t rows, int ranks) { return CutRows(rows, ranks, kRankRows); }
 
+// Whether ranks share the heads of a layer, whole groups with their KV head. Otherwise each computes all of them, and
+// keeps all keys and values: attention is the smaller part of a layer.
+inline bool SharesHeads(int64_t kv_heads, int ranks) { return kv_heads % ranks == 0; }
+
 }  // namespace barn

@@ -26,31 +26,41 @@ bool IsCut(const CatalogueEntry& entry) {
   }
 }
 
-absl::Status CheckLayer(const ModelConfig& config, int64_t layer, int ranks) {
+// Its rows are heads: queries, keys, values.
+bool IsOfHeads(const CatalogueEntry& entry) {
+  const std::string_view name = entry.tensor.name;
+  return entry.layer >= 0 && (name.ends_with(".attn_q.weight") || name.ends_with(".attn_k.weight") ||
+                              name.ends_with(".attn_v.weight") || name.ends_with(".attn_qkv.weight"));
+}
+
+absl::Status CheckLayer(const ModelConfig& config, int64_t layer) {
   const KvShape& kv = config.kv[static_cast<size_t>(layer)];
   if (kv.v_is_k_prefix || config.architecture == "deepseek2") {
     return absl::UnimplementedError("latent attention is not shared by ranks yet");
-  }
-  if (kv.kv_heads % ranks != 0) {
-    return absl::UnimplementedError(
-        absl::StrFormat("%d KV heads of layer %d cannot be shared evenly by %d ranks", kv.kv_heads, layer, ranks));
   }
   return absl::OkStatus();
 }
 
 }  // namespace
 
-int64_t RankBytes(const CatalogueEntry& entry, int rank, int ranks) {
+int64_t RankBytes(const CatalogueEntry& entry, const ModelConfig& config, int rank, int ranks) {
   const int64_t rows = entry.tensor.dims[1];
   if (ranks == 1 || !IsCut(entry) || rows < ranks) return entry.tensor.size_bytes;
+  if (IsOfHeads(entry) && !SharesHeads(config.kv[static_cast<size_t>(entry.layer)].kv_heads, ranks)) {
+    return entry.tensor.size_bytes;
+  }
   const std::vector<int64_t> bounds = CutRows(rows, ranks);
   // Every row of a tensor has the same bytes, and what follows in further dimensions is cut alike.
   return entry.tensor.size_bytes / rows * (bounds[rank + 1] - bounds[rank]);
 }
 
+int64_t RankKvBytes(const KvShape& shape, KvType type, int ranks) {
+  return SharesHeads(shape.kv_heads, ranks) ? shape.bytes_per_token(type) / ranks : shape.bytes_per_token(type);
+}
+
 absl::Status CheckRanks(const Catalogue& catalogue, const ModelConfig& config, int ranks) {
   if (ranks > kRanksMax) return absl::UnimplementedError(absl::StrFormat("%d ranks, at most %d", ranks, kRanksMax));
-  for (int64_t layer = 0; layer < config.layers; ++layer) BARN_RETURN_IF_ERROR(CheckLayer(config, layer, ranks));
+  for (int64_t layer = 0; layer < config.layers; ++layer) BARN_RETURN_IF_ERROR(CheckLayer(config, layer));
   if (config.vocabulary < ranks || config.width < ranks) {
     return absl::UnimplementedError(absl::StrFormat("a width of %d for %d ranks", config.width, ranks));
   }

@@ -9,7 +9,7 @@ namespace {
 
 // Bytes of a tensor that one token reads on a rank, when the tensor's layer is there.
 double TokenBytes(const CatalogueEntry& entry, const ModelConfig& config, bool tied_head, int rank, int ranks) {
-  const auto bytes = static_cast<double>(RankBytes(entry, rank, ranks));
+  const auto bytes = static_cast<double>(RankBytes(entry, config, rank, ranks));
   if (entry.experts > 0) return bytes * static_cast<double>(config.experts_used) / static_cast<double>(entry.experts);
   if (entry.tensor.name == "token_embd.weight") return tied_head ? bytes / ranks : 0;  // A row of it is looked up.
   return bytes;

@@ -59,7 +59,7 @@ inline typename Isa::Bytes MoveBits(typename Isa::Bytes bytes, int from, int to,
                     : Isa::And(Isa::ShiftLeft(bytes, to - from), target);
 }
 
-// Formats of 32 values to a block. kBits: of a code, or of an index into kTable.
+// Formats of 32 values to a block. kBits: of a code, or with kHasTable of an index into kTable.
 template <size_t kBytes, int kBitsOf, int kMax, bool kMin, Kind kKindOf = Kind::kAffine,
           ScaleStore kStore = ScaleStore::kHalf>
 struct SmallBlocks {
@@ -69,7 +69,7 @@ struct SmallBlocks {
   static constexpr int kOffset = 0;
   static constexpr bool kHasMin = kMin;
   static constexpr size_t kChunkBytes = 8 * kBytes;
-  static constexpr const int8_t* kTable = nullptr;
+  static constexpr bool kHasTable = false;
   static constexpr ScaleStore kScaleStore = kStore;
   static constexpr float kScaleFactor = 1;
   static constexpr bool kIsGrid = false;
@@ -157,6 +157,7 @@ struct FormatQ8_0 : SmallBlocks<34, 8, 128, false, Kind::kSigned> {
 
 struct FormatIQ4_NL : SmallBlocks<18, 4, 127, false, Kind::kSigned> {
   static constexpr uint32_t kTypeId = 20;
+  static constexpr bool kHasTable = true;
   static constexpr const int8_t* kTable = kIq4Values;
   template <class Isa>
   static typename Isa::Bytes Indices(const uint8_t* chunk, int b) {
@@ -178,6 +179,7 @@ constexpr int8_t kFp4Twice[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9,
 struct FormatMXFP4 : SmallBlocks<17, 4, 24, true, Kind::kAffine, ScaleStore::kExponent> {
   static constexpr uint32_t kTypeId = 39;
   static constexpr float kMinFactor = -12;
+  static constexpr bool kHasTable = true;
   static constexpr const int8_t* kTable = kFp4Twice;
   template <class Isa>
   static typename Isa::Bytes Indices(const uint8_t* chunk, int b) {
@@ -205,7 +207,7 @@ struct BigBlocks {
   static constexpr int kOffset = kOffsetOf;
   static constexpr bool kHasMin = kMin;
   static constexpr size_t kChunkBytes = kBytes;
-  static constexpr const int8_t* kTable = nullptr;
+  static constexpr bool kHasTable = false;
   static constexpr ScaleStore kScaleStore = kStore;
   static constexpr float kScaleFactor = 1;  // d is this times the stored half.
   static constexpr bool kIsGrid = false;    // int8_grid_formats.h
@@ -274,6 +276,7 @@ inline uint64_t EverySecondByte(uint64_t bytes) {
 
 struct FormatIQ4_XS : BigBlocks<136, 4, 127, false, Kind::kSigned, ScaleStore::kSignedByte> {
   static constexpr uint32_t kTypeId = 23;
+  static constexpr bool kHasTable = true;
   static constexpr const int8_t* kTable = kIq4Values;
   template <class Isa>
   static typename Isa::Bytes Indices(const uint8_t* chunk, int b) {

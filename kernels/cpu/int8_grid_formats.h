@@ -5,8 +5,7 @@
 
 // The traits of formats whose codes are points of a grid: an index stands for 4 or 8 columns, and signs or a shift come
 // on top. As rows they become bytes by one load per point. Repacked to bytes they would take three to five times what
-// the file has, so only what keeps the indices is kept (grid_panels_avx512.h); many tokens that meet rows pay for
-// panels of bytes on the way, like those of other formats.
+// the file has, so they stay rows; many tokens pay for panels of bytes on the way, like rows of other formats.
 
 namespace barn {
 namespace {

@@ -27,7 +27,7 @@ struct PackedBlock {
     if constexpr (kHighBits > 0) {
       codes = Isa::PanelOr(codes, Plane<kHighBits, kJ, kLowBits>(planes + kLowBits * kRegister));
     }
-    if constexpr (Format::kTable != nullptr) {
+    if constexpr (Format::kHasTable) {
       codes = Isa::template PanelLookup<Format::kKind == Kind::kSigned>(codes, Format::kTable);
     }
     return codes;

@@ -112,7 +112,7 @@ void PackScales(const uint8_t* chunk, int count, size_t row, const ChunkLayout<I
 // What lies in the planes: codes, or indices of a table.
 template <class Isa, class Format>
 inline typename Isa::Bytes StoredCodes(const uint8_t* chunk, int b) {
-  if constexpr (Format::kTable != nullptr) {
+  if constexpr (Format::kHasTable) {
     return Format::template Indices<Isa>(chunk, b);
   } else if constexpr (Format::kKind == Kind::kSigned) {
     return Isa::FlipSigns(Format::template Codes<Isa>(chunk, b));

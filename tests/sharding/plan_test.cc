@@ -288,7 +288,7 @@ TEST(PlanShards, NodesOfOneMachineShareEveryLayerWhereThatIsFaster) {
   int64_t weights_bytes = 0, kv_bytes = 0, replicated_bytes = 0;
   for (const PlanRank& rank : plan->stages[0].ranks) weights_bytes += rank.weights_bytes, kv_bytes += rank.kv_bytes;
   for (const CatalogueEntry& entry : model.catalogue.entries) {
-    const int64_t sum = RankBytes(entry, 0, 2) + RankBytes(entry, 1, 2);
+    const int64_t sum = RankBytes(entry, model.config, 0, 2) + RankBytes(entry, model.config, 1, 2);
     EXPECT_TRUE(sum == entry.tensor.size_bytes || sum == 2 * entry.tensor.size_bytes) << entry.tensor.name;
     replicated_bytes += sum - entry.tensor.size_bytes;
   }
@@ -301,6 +301,28 @@ TEST(PlanShards, NodesOfOneMachineShareEveryLayerWhereThatIsFaster) {
   EXPECT_EQ(PlanJson(*plan, nodes)["stages"][1]["ranks"], 2);
 }
 
+TEST(PlanShards, HeadsThatDoNotDivideAreOnEveryRank) {
+  TinyModel tiny = Wide();
+  tiny.more_metadata = {KvU32("llama.attention.head_count_kv", 1)};
+  const Model model = Load(tiny);
+  const auto alone = PlanShards(model.catalogue, model.config, Nodes({4 * kGib}), {.context_tokens = 64});
+  const auto plan = PlanShards(model.catalogue, model.config, Together({kGib, kGib}), {.context_tokens = 64});
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ASSERT_EQ(plan->stages.size(), 1u) << plan->reason;
+  ASSERT_EQ(plan->stages[0].ranks.size(), 2u);
+  for (const PlanRank& rank : plan->stages[0].ranks) {
+    EXPECT_EQ(rank.kv_bytes, alone->stages[0].ranks[0].kv_bytes);
+    EXPECT_LT(rank.weights_bytes, alone->stages[0].ranks[0].weights_bytes);
+  }
+  for (const CatalogueEntry& entry : model.catalogue.entries) {
+    if (entry.tensor.name == "blk.0.attn_k.weight" || entry.tensor.name == "blk.0.attn_q.weight") {
+      EXPECT_EQ(RankBytes(entry, model.config, 1, 2), entry.tensor.size_bytes);
+    } else if (entry.tensor.name == "blk.0.attn_output.weight") {
+      EXPECT_EQ(RankBytes(entry, model.config, 1, 2), entry.tensor.size_bytes / 2);
+    }
+  }
+}
+
 TEST(PlanShards, SaysWhyAPipelineItIs) {
   struct Case {
     TinyModel tiny;
@@ -310,15 +332,11 @@ TEST(PlanShards, SaysWhyAPipelineItIs) {
   };
   std::vector<PlanNode> apart = Together({kGib, kGib});
   apart[1].memory_domain = "other box";
-  TinyModel odd_heads = Wide();
-  odd_heads.more_metadata = {KvU32("llama.attention.head_count_kv", 1)};
   const std::vector<Case> cases = {
       {Wide(), Together({kGib, kGib}), {.objective = PlanObjective::kThroughput}, "for throughput"},
       {Wide(), Together({kGib, kGib}), {.remote = true}, "every rank would fetch all of a remote model"},
       {Wide(), apart, {}, "n0 and n1 do not share a machine's memory"},
       {Wide(), Nodes({kGib, kGib}), {}, "do not share a machine's memory"},
-      {Wide(), Together({kGib, kGib, kGib}), {}, "4 KV heads of layer 0 cannot be shared evenly by 3 ranks"},
-      {odd_heads, Together({kGib, kGib}), {}, "1 KV heads of layer 0"},
       {Wide(), Together({4 * kGib, 64 << 20}), {.context_tokens = 64, .step_tokens_max = 1}, "does not fit"},
       // So small that waiting for one another costs more than it gains.
       {{.layers = 4}, Together({kGib, kGib}), {}, "a pipeline; one stream is predicted at"},

@@ -22,7 +22,8 @@ class GroupedAttention final : public AttentionPart {
   void Temper(const Step& step, Tensor q) const;
 
   AttentionContext context_;
-  RankCut heads_, kv_heads_;             // Whole groups of query heads go with their KV head.
+  bool shares_heads_;  // Whole groups of query heads go with their KV head; or every rank has all.
+  RankCut heads_, kv_heads_;
   RankCut mixed_, out_;                  // Columns of what all heads give, and of D.
   int64_t q_width_, k_width_, v_width_;  // Of a row, over this rank's heads.
   const Matrix *q_, *k_, *v_, *output_;
@@ -41,7 +42,9 @@ RankCut Times(RankCut cut, int64_t factor) {
 
 GroupedAttention::GroupedAttention(TensorLoader& loader, const AttentionContext& context)
     : context_(context),
-      kv_heads_(context.ranks->Items(context.spec.kv.kv_heads)),
+      shares_heads_(SharesHeads(context.spec.kv.kv_heads, context.ranks->ranks())),
+      kv_heads_(shares_heads_ ? context.ranks->Items(context.spec.kv.kv_heads)
+                              : RankGroup::All(context.spec.kv.kv_heads)),
       out_(context.ranks->Rows(context.width)) {
   const AttentionSpec& spec = context.spec;
   heads_ = Times(kv_heads_, spec.heads / spec.kv.kv_heads);
@@ -107,7 +110,9 @@ void GroupedAttention::Forward(const Step& step, Tensor x, Tensor out) const {
                     .window = spec.window,
                     .chunk = spec.chunk,
                     .sinks = sinks_});
-  step.ranks.Complete(mixed, mixed_);
+  if (shares_heads_) {
+    step.ranks.Complete(mixed, mixed_);
+  }
   const Projection output[] = {{output_, output_bias_, Columns(out, out_.mine)}};
   device.MatMul(output, mixed);
 }

@@ -40,6 +40,8 @@ class RankGroup {
   // Rows of a product, in panels; `count` of anything, in ones (heads).
   RankCut Rows(int64_t rows) const { return Cut(CutRows(rows, ranks_)); }
   RankCut Items(int64_t count) const { return Cut(CutRows(count, ranks_, 1)); }
+  // What every rank computes whole.
+  static RankCut All(int64_t count) { return {.bounds = {0, count}, .mine = {.first = 0, .count = count}}; }
 
   // collective: of these ranks; null when alone.
   void BeginStep(Collective* collective, WaitBounds wait) {

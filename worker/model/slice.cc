@@ -349,7 +349,7 @@ absl::Status CheckOptions(const SliceOptions& options, const ModelSpec& spec) {
   return absl::OkStatus();
 }
 
-// Whether every rank gets whole heads and at least one row of each product.
+// Whether every rank gets at least one row of each product, and attention can be shared or done by all.
 absl::Status CheckShare(const SliceOptions& options, const ModelSpec& spec) {
   for (int64_t i = options.first_layer; i < options.last_layer && options.ranks > 1; ++i) {
     const LayerSpec& layer = spec.layers[i];
@@ -362,13 +362,13 @@ absl::Status CheckShare(const SliceOptions& options, const ModelSpec& spec) {
     } else {
       rows_min = std::min(rows_min, layer.dense.width);
     }
-    if (attention.mla || one_norm || attention.kv.kv_heads % options.ranks != 0 || rows_min < options.ranks) {
+    if (attention.mla || one_norm || rows_min < options.ranks) {
       return absl::UnimplementedError(absl::StrFormat(
-          "layer %d cannot be shared by %d ranks: %s, %d KV heads, %d rows in its smallest product", i, options.ranks,
+          "layer %d cannot be shared by %d ranks: %s, %d rows in its smallest product", i, options.ranks,
           attention.mla ? "latent attention"
           : one_norm    ? "one norm over all heads"
                         : "grouped attention",
-          attention.kv.kv_heads, rows_min));
+          rows_min));
     }
   }
   return absl::OkStatus();
@@ -383,7 +383,7 @@ absl::StatusOr<std::unique_ptr<Slice>> Slice::Create(const SliceOptions& options
   std::vector<KvShape> shapes;
   for (int64_t i = options.first_layer; i < options.last_layer; ++i) {
     shapes.push_back(spec.layers[i].attention.kv);
-    shapes.back().kv_heads /= options.ranks;
+    if (SharesHeads(shapes.back().kv_heads, options.ranks)) shapes.back().kv_heads /= options.ranks;
   }
   BARN_ASSIGN_OR_RETURN(
       KvCache cache,

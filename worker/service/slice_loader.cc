@@ -97,9 +97,9 @@ std::vector<const CatalogueEntry*> EntriesOf(const proto::LoadRequest& request, 
 double KvBytes(const proto::LoadRequest& request, const ModelConfig& config) {
   double token_bytes = 0;
   for (int64_t layer = request.first_layer(); layer < request.last_layer(); ++layer) {
-    token_bytes += static_cast<double>(config.kv[layer].bytes_per_token(KvTypeOf(request)));
+    token_bytes += static_cast<double>(RankKvBytes(config.kv[layer], KvTypeOf(request), RanksOf(request)));
   }
-  return token_bytes * static_cast<double>(request.kv_blocks() * request.kv_block_tokens()) / RanksOf(request);
+  return token_bytes * static_cast<double>(request.kv_blocks() * request.kv_block_tokens());
 }
 
 // Weights and KV cache.
@@ -107,7 +107,7 @@ double NeededBytes(const proto::LoadRequest& request, const ModelConfig& config,
                    std::span<const CatalogueEntry* const> entries) {
   double bytes = KvBytes(request, config);
   for (const CatalogueEntry* entry : entries) {
-    bytes += static_cast<double>(RankBytes(*entry, request.rank(), RanksOf(request)));
+    bytes += static_cast<double>(RankBytes(*entry, config, request.rank(), RanksOf(request)));
   }
   return bytes;
 }
@@ -128,7 +128,7 @@ int64_t ExpertBytesPerToken(const proto::LoadRequest& request, std::span<const C
   int64_t bytes = 0;
   for (const CatalogueEntry* entry : entries) {
     if (entry->experts > 0) {
-      bytes += RankBytes(*entry, request.rank(), RanksOf(request)) / entry->experts * config.experts_used;
+      bytes += RankBytes(*entry, config, request.rank(), RanksOf(request)) / entry->experts * config.experts_used;
     }
   }
   return bytes;
