@@ -1,7 +1,9 @@
 #include "worker/exchange/ucx_library.h"
 
 #include <dlfcn.h>
+
 #include <signal.h>
+#include <cstdlib>
 
 #include <array>
 #include <string>
@@ -33,6 +35,9 @@ class KeepSignals {
 absl::StatusOr<UcxLibrary> Load() {
   const KeepSignals keep;
   // RTLD_LOCAL: its own signal() and sigaction() must not take the place of the system's.
+  // UCX would patch mmap and madvise of the whole process to keep caches of registered memory, which shared memory does
+  // not need and ThreadSanitizer does not survive.
+  setenv("UCX_MEM_EVENTS", "no", /*overwrite=*/0);
   void* handle = dlopen("libucp.so.0", RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     return absl::UnavailableError(absl::StrCat("UCX: ", dlerror()));
