@@ -1,11 +1,10 @@
 #include "worker/exchange/ucx_library.h"
 
 #include <dlfcn.h>
-
 #include <signal.h>
-#include <cstdlib>
 
 #include <array>
+#include <cstdlib>
 #include <string>
 
 #include "absl/strings/str_cat.h"
