@@ -16,10 +16,9 @@ namespace {
 // kAffine:   value = d * u + m,              u in [0, kMaxCode], d and m per 32 (m only with kHasMin).
 // kSigned:   value = d * s,                  s a signed byte, d per 32.
 // kScaled16: value = d * S * (u - kOffset),  S an integer per 16, d per chunk.
-// kChunk:    value = d * S * (u - kOffset), or with kHasMin d * S * u - dmin * M; S and M integers per 16, d and dmin
-// per
-//            chunk. Its activations have one scale per chunk too (ScaleSpan::kChunk), so that the products of a whole
-//            chunk are one integer: at two and three bits the weights are far coarser than that.
+// kChunk:    value = d * S * (u - kOffset), or with kHasMin d * S * u - dmin * M; S and M integers per 16, d and
+//            dmin per chunk. Its activations have one scale per chunk too (ScaleSpan::kChunk), so that the products of
+//            a whole chunk are one integer: at two and three bits the weights are far coarser than that.
 enum class Kind { kAffine, kSigned, kScaled16, kChunk };
 
 // What a packed panel (packed_layout.h) stores of a format's scales.
