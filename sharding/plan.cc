@@ -137,13 +137,11 @@ StageCost::StageCost(const Catalogue& catalogue, const ModelConfig& config, cons
   logits_bytes_ = config.vocabulary * std::min(options.step_tokens_max, kLogitRows) * int64_t{sizeof(float)};
 }
 
-int64_t TotalBytes(const PlanRank& rank) { return rank.weights_bytes + rank.kv_bytes + rank.scratch_bytes; }
-
 // A share of 1 or below always means that the bytes fit, also where a double cannot tell the two apart.
 double Share(const PlanRank& rank, std::span<const PlanNode> nodes) {
   const int64_t memory_bytes = nodes[static_cast<size_t>(rank.node)].memory_bytes;
-  const double share = static_cast<double>(TotalBytes(rank)) / static_cast<double>(memory_bytes);
-  return TotalBytes(rank) > memory_bytes ? std::max(share, std::nextafter(1.0, 2.0)) : share;
+  const double share = static_cast<double>(rank.total_bytes()) / static_cast<double>(memory_bytes);
+  return rank.total_bytes() > memory_bytes ? std::max(share, std::nextafter(1.0, 2.0)) : share;
 }
 
 struct Attempt {
@@ -183,7 +181,7 @@ absl::Status DoesNotFit(const Attempt& attempt, std::span<const PlanNode> nodes,
   int64_t scratch_bytes = 0;
   const PlanRank* worst = &attempt.stages.front().ranks.front();
   const auto excess = [&](const PlanRank& rank) {
-    return TotalBytes(rank) - nodes[static_cast<size_t>(rank.node)].memory_bytes;
+    return rank.total_bytes() - nodes[static_cast<size_t>(rank.node)].memory_bytes;
   };
   for (const PlanStage& stage : attempt.stages) {
     for (const PlanRank& rank : stage.ranks) {
@@ -200,7 +198,7 @@ absl::Status DoesNotFit(const Attempt& attempt, std::span<const PlanNode> nodes,
       "%s; "
       "the fullest of %d nodes is %s with %s needed of %s",
       missing_bytes, ByteText(missing_bytes), ByteText(weights_bytes), context_tokens, ByteText(kv_bytes),
-      ByteText(scratch_bytes), nodes.size(), node.name, ByteText(TotalBytes(*worst)), ByteText(node.memory_bytes)));
+      ByteText(scratch_bytes), nodes.size(), node.name, ByteText(worst->total_bytes()), ByteText(node.memory_bytes)));
 }
 
 absl::Status CheckArguments(const Catalogue& catalogue, const ModelConfig& config, std::span<const PlanNode> nodes,

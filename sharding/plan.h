@@ -38,6 +38,8 @@ struct PlanRank {
   int64_t weights_bytes = 0;
   int64_t kv_bytes = 0;
   int64_t scratch_bytes = 0;
+
+  int64_t total_bytes() const { return weights_bytes + kv_bytes + scratch_bytes; }
 };
 
 // Layers [first_layer, last_layer) on one node, or shared by several ranks on one machine (see ranks.h); stage order is

@@ -9,10 +9,8 @@
 namespace barn {
 namespace {
 
-int64_t TotalBytes(const PlanRank& rank) { return rank.weights_bytes + rank.kv_bytes + rank.scratch_bytes; }
-
 double MemoryShare(const PlanRank& rank, const PlanNode& node) {
-  return static_cast<double>(TotalBytes(rank)) / static_cast<double>(node.memory_bytes);
+  return static_cast<double>(rank.total_bytes()) / static_cast<double>(node.memory_bytes);
 }
 
 std::vector<std::string> UnusedNodes(const ShardPlan& plan, std::span<const PlanNode> nodes) {
@@ -43,7 +41,7 @@ std::string PlanText(const ShardPlan& plan, std::span<const PlanNode> nodes) {
       const std::string layers = absl::StrFormat("%d to %d", stage.first_layer, stage.last_layer - 1);
       absl::StrAppendFormat(&text, "%-5s %-20s %-11s %10s %10s %10s %10s %10s %5.1f%%\n", name, node.name, layers,
                             ByteText(rank.weights_bytes), ByteText(rank.kv_bytes), ByteText(rank.scratch_bytes),
-                            ByteText(TotalBytes(rank)), ByteText(node.memory_bytes), 100 * MemoryShare(rank, node));
+                            ByteText(rank.total_bytes()), ByteText(node.memory_bytes), 100 * MemoryShare(rank, node));
     }
   }
   if (!plan.reason.empty()) absl::StrAppendFormat(&text, "\n%s\n", plan.reason);
@@ -76,7 +74,7 @@ nlohmann::json PlanJson(const ShardPlan& plan, std::span<const PlanNode> nodes) 
                                 {"weights_bytes", rank.weights_bytes},
                                 {"kv_bytes", rank.kv_bytes},
                                 {"scratch_bytes", rank.scratch_bytes},
-                                {"total_bytes", TotalBytes(rank)},
+                                {"total_bytes", rank.total_bytes()},
                                 {"memory_share", MemoryShare(rank, node)}});
     }
   }
