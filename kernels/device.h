@@ -234,6 +234,10 @@ class Device {
     }
   }
 
+  // Called between steps: brings what the next step reads first nearer to the processor, until that is done or `stop`
+  // says that the step is there. Changes no result.
+  virtual void ReadAhead(const std::function<bool()>& /*stop*/) {}
+
   virtual DeviceCounters counters() const = 0;
 };
 

@@ -159,6 +159,18 @@ void CpuDevice::Attention(const AttentionArgs& args) {
                     [&](int64_t begin, int64_t end, int) { MergeRange(isa_, args, plan, begin, end, partials); });
 }
 
+// The calling thread alone: the others sleep, and the next step's message needs a processor too.
+void CpuDevice::ReadAhead(const std::function<bool()>& stop) {
+  constexpr int64_t kBytesMax = int64_t{8} << 20;
+  constexpr int64_t kShareOfCache = 4;  // Others use the last level too.
+  if (!few_rows_) return;
+  barn::ReadAhead& ahead = pool_.read_ahead();
+  ahead.PlanNext(std::min(kBytesMax, pool_.cache_bytes() / kShareOfCache));
+  while (!stop() && ahead.FetchSome()) {
+  }
+  ahead.Forget();
+}
+
 void CpuDevice::Add(Tensor x, Tensor y) {
   ForRows(x, [&](int64_t begin, int64_t end) { AddRows(isa_, x, y, begin, end); });
 }

@@ -53,6 +53,8 @@ class CpuDevice final : public Device {
   void Softcap(Tensor x, float cap) override;
   void RankLogits(std::span<LogitRanking> rows) override { logit_ranker_.Run(rows); }
 
+  void ReadAhead(const std::function<bool()>& stop) override;
+
   DeviceCounters counters() const override { return counters_; }
 
  private:
@@ -77,6 +79,7 @@ class CpuDevice final : public Device {
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // One per thread.
   QuantizedInput quantized_;
+  bool few_rows_ = false;  // In the last product.
   barn::RoutedFfn routed_ffn_;
   LogitRanker logit_ranker_;
   AttentionPlan attention_plan_;

@@ -34,6 +34,7 @@ void CpuDevice::MatMul(std::span<const Projection> projections, Tensor x) {
     BARN_CHECK(weight.shape().count == 1 && weight.shape().cols == x.cols);
     BARN_CHECK(projection.out.rows == x.rows && projection.out.cols == weight.shape().rows);
     weight.AddSpan(spans);
+    pool_.read_ahead().Note(weight.weight_bytes());
     items += PiecesOf(projection, x.rows).count();
     counters_.matmul_bytes_read += weight.expert_bytes();
   }
@@ -44,6 +45,8 @@ void CpuDevice::MatMul(std::span<const Projection> projections, Tensor x) {
     });
     MakeTiles(x.rows);
   }
+  few_rows_ = x.rows <= barn::ReadAhead::kRowsMax;
+  pool_.read_ahead().PlanNext(few_rows_ ? barn::ReadAhead::kGapBytes : 0);
   pool_.ParallelFor(items, [&](int64_t begin, int64_t end, int thread) {
     int64_t first_item = 0;  // Of the projection at hand.
     for (const Projection& projection : projections) {

@@ -10,6 +10,7 @@
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/quantize_activations.h"
+#include "kernels/cpu/read_ahead.h"
 #include "kernels/device.h"
 
 namespace barn {
@@ -48,6 +49,17 @@ class CpuMatrix final : public Matrix {
     if (uses_int8()) spans.Add(scale_span_);
   }
   const std::byte* row(int64_t index, int64_t r) const { return data_ + (index * stored_rows_ + r) * row_bytes_; }
+
+  // What a product with matrix `index` reads.
+  std::span<const std::byte> product_bytes(int64_t index) const {
+    if (panels_ == nullptr || packed_[index] == 0) return {row(index, 0), static_cast<size_t>(expert_bytes())};
+    return {reinterpret_cast<const std::byte*>(panel(index, 0)), static_cast<size_t>(panels_each_ * panel_bytes_)};
+  }
+  // The same for a weight of one matrix, as ReadAhead wants it.
+  const std::shared_ptr<WeightBytes>& weight_bytes() const {
+    weight_bytes_->bytes = product_bytes(0);
+    return weight_bytes_;
+  }
 
   // What the inputs of a product are: f32 rows, their int8 form where uses_int8(), and which rows are meant.
   struct Input {
@@ -92,6 +104,7 @@ class CpuMatrix final : public Matrix {
   int64_t panels_each_ = 0;         // Of one matrix.
   std::unique_ptr<Buffer> panels_;  // Null: no panels.
   BytesCopied copied_;
+  std::shared_ptr<WeightBytes> weight_bytes_ = std::make_shared<WeightBytes>();
   mutable std::vector<uint8_t> packed_;  // [count]: all panels of the matrix are there.
 };
 

@@ -1,6 +1,7 @@
 #include "kernels/cpu/routed_ffn.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "kernels/check.h"
@@ -47,12 +48,18 @@ void RoutedFfn::Run(const ExpertMatrices& experts, const Routes& routes, Tensor 
 
   float* memory = hidden_.Get<float>(static_cast<size_t>(pairs * stride));
   const Tensor hidden = {.data = memory, .rows = pairs, .cols = ff, .stride = stride};
+  PlanReadAhead(down, x.rows);
   RunGateAndUp(halves, local_ff, input, hidden);
   const Tensor gate = {.data = memory + first_hidden, .rows = pairs, .cols = local_ff, .stride = stride};
   const Tensor up = {.data = memory + ff, .rows = pairs, .cols = local_ff, .stride = stride};
-  RunActivation(experts.activation, gate, up);
-  if (shared) experts.complete_hidden(hidden);
-  if (!hidden_spans.empty()) QuantizeHidden(hidden_spans, hidden);
+  hidden_rows_.Resize(hidden_spans, pairs, ff);
+  Activate(experts.activation, gate, up, shared ? SpanSet() : hidden_spans, hidden);
+  if (shared) {
+    experts.complete_hidden(hidden);
+    QuantizeHidden(hidden_spans, hidden);
+  }
+  if (!hidden_spans.empty()) MakeTiles(hidden_rows_, nullptr);
+  pool_.read_ahead().PlanNext(x.rows <= ReadAhead::kRowsMax ? ReadAhead::kGapBytes : 0);
   float* results = results_.Get<float>(static_cast<size_t>(pairs * out.cols));
   RunDown(down, experts.down_bias, hidden, results);
   AddUp(routes, experts.weight_scales_input, results, out);
@@ -188,18 +195,28 @@ void RoutedFfn::RunGateAndUp(std::span<const Half> halves, int64_t ff, const Cpu
   });
 }
 
-// gate = act(gate) * up, [pairs, FF] each.
-void RoutedFfn::RunActivation(Activation activation, Tensor gate, Tensor up) {
-  pool_.ParallelFor(
-      gate.rows, [&](int64_t begin, int64_t end, int) { GatedActivationRows(isa_, activation, gate, up, begin, end); });
+// The first experts of a product that comes soon.
+void RoutedFfn::PlanReadAhead(const CpuMatrix& matrix, int64_t tokens) {
+  std::array<std::span<const std::byte>, 4> wanted;
+  const size_t count = tokens <= ReadAhead::kRowsMax ? std::min(wanted.size(), groups_.size()) : 0;
+  for (size_t i = 0; i < count; ++i) wanted[i] = matrix.product_bytes(groups_[i].expert);
+  pool_.read_ahead().Plan(std::span(wanted).first(count), ReadAhead::kGapBytes);
 }
 
-void RoutedFfn::QuantizeHidden(SpanSet spans, Tensor hidden) {
-  hidden_rows_.Resize(spans, hidden.rows, hidden.cols);
+// gate = act(gate) * up, [pairs, FF] each; then, where spans says so, the quantized rows of hidden.
+void RoutedFfn::Activate(Activation activation, Tensor gate, Tensor up, const SpanSet& spans, Tensor hidden) {
+  pool_.ParallelFor(gate.rows, [&](int64_t begin, int64_t end, int) {
+    GatedActivationRows(isa_, activation, gate, up, begin, end);
+    if (spans.empty()) return;
+    for (int64_t row = begin; row < end; ++row) hidden_rows_.Quantize(kernels_, row, hidden.row(row));
+  });
+}
+
+void RoutedFfn::QuantizeHidden(const SpanSet& spans, Tensor hidden) {
+  if (spans.empty()) return;
   pool_.ParallelFor(hidden.rows, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) hidden_rows_.Quantize(kernels_, row, hidden.row(row));
   });
-  MakeTiles(hidden_rows_, nullptr);
 }
 
 // results: f32[pairs, D].

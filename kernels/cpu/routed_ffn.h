@@ -42,8 +42,9 @@ class RoutedFfn {
   void MakeTiles(QuantizedInput& rows, const int32_t* index);
   CpuMatrix::Input PrepareInput(const Routes& routes, Tensor x, bool weighted, SpanSet spans);
   void RunGateAndUp(std::span<const Half> halves, int64_t ff, const CpuMatrix::Input& input, Tensor hidden);
-  void RunActivation(Activation activation, Tensor gate, Tensor up);
-  void QuantizeHidden(SpanSet spans, Tensor hidden);
+  void PlanReadAhead(const CpuMatrix& matrix, int64_t tokens);
+  void Activate(Activation activation, Tensor gate, Tensor up, const SpanSet& spans, Tensor hidden);
+  void QuantizeHidden(const SpanSet& spans, Tensor hidden);
   void RunDown(const CpuMatrix& down, const float* bias, Tensor hidden, float* results);
   void AddUp(const Routes& routes, bool weighted_input, const float* results, Tensor out);
 

@@ -26,6 +26,7 @@ void Pause() {
 ThreadPool::ThreadPool(int threads, bool pin) {
   const CoreList cores;
   if (threads <= 0) threads = cores.count();
+  cache_bytes_ = cores.cache_bytes();
   workers_.reserve(threads - 1);
   for (int i = 1; i < threads; ++i) {
     workers_.emplace_back([this, i] { Work(i); });
@@ -41,11 +42,14 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::ParallelFor(int64_t items, Body body) {
-  ParallelFor(items, std::max<int64_t>(1, items / (8 * threads())), body);
+  Run(items, std::max<int64_t>(1, items / (16 * threads())), /*shrinking=*/true, body);
 }
 
-void ThreadPool::ParallelFor(int64_t items, int64_t grain, Body body) {
+void ThreadPool::ParallelFor(int64_t items, int64_t grain, Body body) { Run(items, grain, /*shrinking=*/false, body); }
+
+void ThreadPool::Run(int64_t items, int64_t grain, bool shrinking, Body body) {
   if (items <= 0) return;
+  if (workers_.empty() && shrinking) grain = items;
   if (workers_.empty() || items <= grain) {
     for (int64_t begin = 0; begin < items; begin += grain) body(begin, std::min(items, begin + grain), 0);
     return;
@@ -53,6 +57,7 @@ void ThreadPool::ParallelFor(int64_t items, int64_t grain, Body body) {
   body_ = &body;
   items_ = items;
   grain_ = grain;
+  shrinking_ = shrinking;
   next_.store(0, std::memory_order_relaxed);
   const uint64_t loop = (gate_.load(std::memory_order_relaxed) >> 32) + 1;
   gate_.store(loop << 32 | kOpen, std::memory_order_release);
@@ -70,17 +75,23 @@ void ThreadPool::ParallelFor(int64_t items, int64_t grain, Body body) {
 }
 
 void ThreadPool::TakePieces(int thread) {
-  for (;;) {
-    const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
-    if (begin >= items_) return;
-    (*body_)(begin, std::min(items_, begin + grain_), thread);
+  int64_t begin = next_.load(std::memory_order_relaxed);
+  while (begin < items_) {
+    const int64_t left = items_ - begin;
+    const int64_t wanted = shrinking_ ? std::max(grain_, left / (2 * threads())) : grain_;
+    const int64_t end = begin + std::min(left, wanted);
+    if (!next_.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+    (*body_)(begin, end, thread);
+    begin = next_.load(std::memory_order_relaxed);
   }
 }
 
 void ThreadPool::Work(int thread) {
   uint32_t seen = 0;
   while (!stopping_.load(std::memory_order_acquire)) {
-    for (int spin = 0; spin < kSpins && signal_.load(std::memory_order_acquire) == seen; ++spin) Pause();
+    for (int spin = 0; spin < kSpins && signal_.load(std::memory_order_acquire) == seen; ++spin) {
+      if (!read_ahead_.FetchSome()) Pause();
+    }
     signal_.wait(seen, std::memory_order_acquire);
     seen = signal_.load(std::memory_order_acquire);
     uint64_t gate = gate_.load(std::memory_order_acquire);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "kernels/cpu/read_ahead.h"
 
 namespace barn {
 
@@ -25,13 +26,21 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
+  // What threads fetch while they wait for the next loop.
+  ReadAhead& read_ahead() { return read_ahead_; }
+  // Of the last level, as CoreList::cache_bytes().
+  int64_t cache_bytes() const { return cache_bytes_; }
+
   // Calls body over [0, items) in pieces of `grain` items (the last one less), each once; returns when all are done.
   // Which thread gets which piece is not fixed, so results must not depend on it. Allocates nothing.
   void ParallelFor(int64_t items, int64_t grain, Body body);
-  // The same with a grain that gives each thread about eight pieces.
+  // The same in pieces that shrink: half of a thread's equal share of what is left. Long pieces keep the streams from
+  // memory long, short ones at the end let the threads finish together.
   void ParallelFor(int64_t items, Body body);
 
  private:
+  // Pieces of `grain` items or, with `shrinking`, more while much is left.
+  void Run(int64_t items, int64_t grain, bool shrinking, Body body);
   void Work(int thread);
   void TakePieces(int thread);
 
@@ -39,12 +48,15 @@ class ThreadPool {
   const Body* body_ = nullptr;
   int64_t items_ = 0;
   int64_t grain_ = 1;
+  bool shrinking_ = false;
   alignas(64) std::atomic<int64_t> next_{0};
   // Loop number << 32 | threads inside << 1 | open. A thread that wakes up late finds the gate shut and stays outside,
   // so the caller waits only for threads that are really at work.
   alignas(64) std::atomic<uint64_t> gate_{0};
   alignas(64) std::atomic<uint32_t> signal_{0};  // Changes with every loop; idle threads sleep on it.
   std::atomic<bool> stopping_{false};
+  ReadAhead read_ahead_;
+  int64_t cache_bytes_ = 0;
   std::vector<std::thread> workers_;
 };
 

@@ -31,6 +31,26 @@ TEST(ThreadPool, EveryItemOnceWhateverTheGrain) {
   }
 }
 
+TEST(ThreadPool, EveryItemOnceInShrinkingPieces) {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads, /*pin=*/false);
+    for (const int64_t items : {0, 1, 2, 7, 64, 1000, 4096}) {
+      std::vector<int> visits(static_cast<size_t>(items));
+      std::atomic<int64_t> longest{0};
+      pool.ParallelFor(items, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) ++visits[i];
+        int64_t before = longest.load();
+        while (before < end - begin && !longest.compare_exchange_weak(before, end - begin)) {
+        }
+      });
+      for (const int count : visits) ASSERT_EQ(count, 1);
+      if (threads > 1) {
+        EXPECT_LE(longest, std::max<int64_t>(1, items / (2 * threads))) << items << " items";
+      }
+    }
+  }
+}
+
 TEST(ThreadPool, WhatALoopWroteIsSeenByTheNext) {
   ThreadPool pool(4, /*pin=*/false);
   std::vector<int64_t> values(97, 1);

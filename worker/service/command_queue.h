@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -42,6 +43,7 @@ class CommandQueue {
     }
     const std::stop_token stop = message.has_step() ? step_.get_token() : load_.get_token();
     commands_.push_back({.message = std::move(message), .reply_to = std::move(reply_to), .stop = stop});
+    waiting_.store(commands_.size(), std::memory_order_relaxed);
     return true;
   }
 
@@ -51,6 +53,7 @@ class CommandQueue {
     step_.request_stop();
     step_ = std::stop_source();
     std::erase_if(commands_, [](const WorkerCommand& command) { return command.message.has_step(); });
+    waiting_.store(commands_.size(), std::memory_order_relaxed);
   }
 
   // The next command; waits for one. Nothing: the queue is closed.
@@ -63,8 +66,12 @@ class CommandQueue {
     }
     WorkerCommand command = std::move(commands_.front());
     commands_.pop_front();
+    waiting_.store(commands_.size(), std::memory_order_relaxed);
     return command;
   }
+
+  // A guess, without the lock.
+  bool empty() const { return waiting_.load(std::memory_order_relaxed) == 0; }
 
   void Close() {
     absl::MutexLock lock(&mutex_);
@@ -74,6 +81,7 @@ class CommandQueue {
   }
 
  private:
+  std::atomic<size_t> waiting_ = 0;  // commands_.size(), or what it was.
   absl::Mutex mutex_;
   std::deque<WorkerCommand> commands_ ABSL_GUARDED_BY(mutex_);
   std::stop_source load_ ABSL_GUARDED_BY(mutex_);

@@ -39,6 +39,7 @@ void Worker::Compute() {
   while (std::optional<WorkerCommand> command = commands_.Pop()) {
     if (command->message.has_step()) {
       HandleStep(*command);
+      device_->ReadAhead([this] { return !commands_.empty(); });
     } else if (command->message.has_load()) {
       HandleLoad(*command);
     } else {
