@@ -1,5 +1,6 @@
 // `barn up` and `barn serve`: a coordinator with its HTTP server, with and without worker processes of its own.
 #include <cstdio>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -27,6 +28,7 @@ struct ServeSettings {
   std::string listen = "127.0.0.1:8080";
   std::string cluster_listen = "127.0.0.1:7070";
   std::string token;
+  std::string chat_template;  // A file; empty: the model's own.
 };
 
 absl::Status SplitAddress(const std::string& address, HttpOptions& http) {
@@ -67,6 +69,32 @@ absl::Status ReviveWorkers(ServedCluster& cluster, const Clock& clock, std::vect
   return absl::OkStatus();
 }
 
+// The template of the file or of the model. One that cannot be used is told when a chat comes; a file's at once.
+absl::Status ChooseTemplate(const std::string& file, ServedModel& served) {
+  std::string source = served.tokenizer.vocabulary().chat_template;
+  if (!file.empty()) {
+    constexpr std::streamsize kBytesMax = 1 << 20;
+    std::ifstream in(file, std::ios::binary);
+    source.resize(kBytesMax + 1);
+    in.read(source.data(), kBytesMax + 1);
+    source.resize(static_cast<size_t>(in.gcount()));
+    if (in.bad() || (in.fail() && !in.eof()) || source.size() > kBytesMax) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("--chat-template %s: cannot be read, or is larger than %d bytes", file, kBytesMax));
+    }
+  }
+  if (source.empty() && file.empty()) return absl::OkStatus();
+  absl::StatusOr<std::shared_ptr<const ChatTemplate>> parsed = ChatTemplate::Create(source, served.tokenizer);
+  if (parsed.ok()) {
+    served.chat_template = *std::move(parsed);
+  } else if (!file.empty()) {
+    return absl::InvalidArgumentError(absl::StrFormat("--chat-template %s: %s", file, parsed.status().message()));
+  } else {
+    served.chat_template_error = std::string(parsed.status().message());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Serve(const ServeSettings& settings) {
   StopSignal stop;
   HttpOptions http;
@@ -79,11 +107,12 @@ absl::Status Serve(const ServeSettings& settings) {
   options.token = settings.token;
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<ServedCluster> cluster, ServedCluster::Start(options));
 
-  const ServedModel served{.id = cluster->reference().id,
-                           .aliases = {},
-                           .created = absl::ToUnixSeconds(absl::Now()),
-                           .tokenizer = cluster->tokenizer(),
-                           .context_tokens = cluster->context_tokens_trained()};
+  ServedModel served{.id = cluster->reference().id,
+                     .aliases = {},
+                     .created = absl::ToUnixSeconds(absl::Now()),
+                     .tokenizer = cluster->tokenizer(),
+                     .context_tokens = cluster->context_tokens_trained()};
+  BARN_RETURN_IF_ERROR(ChooseTemplate(settings.chat_template, served));
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<HttpServer> server, HttpServer::Create(http, served, cluster->engine()));
   const std::string url = absl::StrFormat("http://%s:%d", http.host, server->port());
   std::printf("barn %s: HTTP on %s, cluster on port %d\n", std::string(BarnVersion()).c_str(), url.c_str(),
@@ -121,6 +150,8 @@ void AddClusterOptions(CLI::App* command, ServeSettings& settings) {
       ->capture_default_str();
   command->add_option("--token", settings.token, "What workers must know to join; a fresh one by default")
       ->envname("BARN_TOKEN");
+  command->add_option("--chat-template", settings.chat_template, "A Jinja file in place of the model's chat template")
+      ->envname("BARN_CHAT_TEMPLATE");
 }
 
 }  // namespace

@@ -27,14 +27,17 @@ HttpReply JsonReply(const Json& body, int status = 200) {
   return reply;
 }
 
+std::string ChatTemplateState(const ServedModel& model) {
+  if (!model.chat_template_error.empty()) return absl::StrCat("cannot be used: ", model.chat_template_error);
+  return model.chat_template != nullptr ? "the model's own" : "plain role prefixes (the model brings none)";
+}
+
 Json ModelEntry(const ServedModel& model, const EngineState& engine) {
   return {{"id", model.id},
           {"object", "model"},
           {"created", model.created},
           {"owned_by", "barn"},
-          {"barn",
-           {{"chat_template", "plain role-prefixed (the model's own template is not applied yet)"},
-            {"context_tokens", ContextTokens(model, engine)}}}};
+          {"barn", {{"chat_template", ChatTemplateState(model)}, {"context_tokens", ContextTokens(model, engine)}}}};
 }
 
 // Parses the body and reads it into `request`; the error to send if that fails.
@@ -134,6 +137,9 @@ RouteResult Api::Complete(const HttpRequest& request) const {
 RouteResult Api::Chat(const HttpRequest& request) const {
   ChatRequest parsed;
   if (auto error = ReadBody(request, parsed, &ReadChatRequest)) return ErrorReply(*error);
+  if (model_.chat_template != nullptr) {
+    if (auto error = ReadTemplateInputs(request.body, parsed)) return ErrorReply(*error);
+  }
   return ToResult(ChatJob(model_, engine_.State(), std::move(parsed)));
 }
 

@@ -4,8 +4,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "coordinator/http/openai_answer.h"
 #include "coordinator/text/utf8.h"
+#include "proto/base/status.h"
 
 namespace barn {
 namespace {
@@ -108,6 +110,17 @@ OpenAiAnswerOptions AnswerOptions(const ServedModel& model, const SharedFields& 
           .prompt_tokens = prompt_tokens};
 }
 
+absl::StatusOr<Ids> ChatIds(const ServedModel& model, const ChatRequest& request) {
+  if (!model.chat_template_error.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the model's chat template cannot be used: ", model.chat_template_error, "; --chat-template FILE replaces it"));
+  }
+  if (model.chat_template == nullptr) return model.tokenizer.Encode(RenderPlainChat(request.messages));
+  BARN_ASSIGN_OR_RETURN(const std::string text,
+                        model.chat_template->Render(request.raw_messages, request.template_inputs, absl::Now()));
+  return model.chat_template->Encode(text);
+}
+
 ApiError NotLoaded(const EngineState& engine) {
   return FromStatus(absl::UnavailableError(engine.reason.empty() ? "the model is not loaded yet" : engine.reason));
 }
@@ -158,7 +171,7 @@ JobResult ChatJob(const ServedModel& model, const EngineState& engine, ChatReque
   if (auto error = CheckShared(model, shared)) return *error;
   const int64_t context_tokens = ContextTokens(model, engine);
   if (context_tokens <= 0) return NotLoaded(engine);
-  absl::StatusOr<Ids> ids = model.tokenizer.Encode(RenderPlainChat(request.messages));
+  absl::StatusOr<Ids> ids = ChatIds(model, request);
   if (!ids.ok()) return BadParam("messages", ids.status().message());
   const auto prompt_tokens = static_cast<int64_t>(ids->size());
   const int64_t max_tokens = shared.max_tokens.value_or(std::max<int64_t>(1, context_tokens - prompt_tokens));

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/http/openai_fields.h"
+#include "coordinator/text/jinja/json_value.h"
 
 namespace barn {
 namespace {
@@ -149,6 +150,20 @@ std::optional<ApiError> ReadCompletionRequest(const Json& body, CompletionReques
                 absl::StrCat("makes ", choices, " choices with these prompts, at most ", kChoicesMax, " are allowed"));
   }
   return fields.error();
+}
+
+std::optional<ApiError> ReadTemplateInputs(std::string_view body, ChatRequest& request) {
+  absl::StatusOr<jinja::Value> parsed = jinja::ParseJson(body);
+  if (!parsed.ok()) return FromStatus(parsed.status());
+  const jinja::Dict* fields = parsed->dict();
+  const jinja::Value* messages = fields == nullptr ? nullptr : fields->Find("messages");
+  if (messages == nullptr || messages->list() == nullptr) return BadParam("messages", "'messages' must be a list");
+  request.raw_messages = *messages->list();
+  const jinja::Value* extra = fields->Find("chat_template_kwargs");
+  if (extra == nullptr || extra->is_none()) return std::nullopt;
+  if (extra->dict() == nullptr) return BadParam("chat_template_kwargs", "'chat_template_kwargs' must be an object");
+  request.template_inputs = *extra->dict();
+  return std::nullopt;
 }
 
 std::optional<ApiError> ReadChatRequest(const Json& body, ChatRequest& request) {

@@ -10,6 +10,7 @@
 
 #include "coordinator/http/api_error.h"
 #include "coordinator/text/chat_format.h"
+#include "coordinator/text/jinja/value.h"
 #include "coordinator/text/sampler.h"
 
 namespace barn {
@@ -44,11 +45,17 @@ struct CompletionRequest {
 struct ChatRequest {
   SharedFields shared;
   std::vector<ChatMessage> messages;
+  // For the model's template, as the client wrote them: the messages, and chat_template_kwargs.
+  jinja::List raw_messages;
+  jinja::Dict template_inputs;
 };
 
 // Fill the struct from a JSON body and return what is wrong with it, naming the field. Fields that would change the
 // answer but are not supported are refused; other unknown ones are ignored.
 std::optional<ApiError> ReadCompletionRequest(const nlohmann::json& body, CompletionRequest& request);
 std::optional<ApiError> ReadChatRequest(const nlohmann::json& body, ChatRequest& request);
+
+// What a chat's template sees, from the same body as text, which ReadChatRequest has found to be right.
+std::optional<ApiError> ReadTemplateInputs(std::string_view body, ChatRequest& request);
 
 }  // namespace barn

@@ -81,7 +81,7 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(std::string_view text, En
   }
   std::vector<int32_t> ids;
   if (options.add_special && vocabulary_.add_bos) ids.push_back(vocabulary_.bos);
-  bool after_token = true;  // The start counts as one: an SPM text gets its space there.
+  bool after_token = !options.continues;  // The start counts as one: an SPM text gets its space there.
   for (const Fragment& fragment : special_tokens_->Split(text, options.parse_special)) {
     if (fragment.token >= 0) {
       ids.push_back(fragment.token);

@@ -19,7 +19,8 @@ inline constexpr int64_t kTextBytesMax = 256 << 20;
 struct EncodeOptions {
   bool add_special = true;  // Puts the begin and end tokens that the model asks for.
   bool parse_special =
-      false;  // Reads the text of special tokens as those tokens: for templates, never for a user's words.
+      false;               // Reads the text of special tokens as those tokens: for templates, never for a user's words.
+  bool continues = false;  // Stands behind other text: an SPM tokenizer puts no space before it.
 };
 
 struct DecodeOptions {

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/coordinator/http/test_server.h"
 
 namespace barn {
@@ -26,6 +28,47 @@ TEST(Chat, AnswersWithTheRestOfTheContextAsLimit) {
   const GenerateRequest got = server.engine.submitted()[0];
   EXPECT_EQ(got.max_tokens + static_cast<int64_t>(got.prompt.size()), 256);
   EXPECT_EQ(TestTokenizer().Decode(got.prompt), "user: Say hello.\nassistant:");
+}
+
+TEST(Chat, RendersTheTemplateWithWhatTheClientWrote) {
+  TestServer server({.script = Says("Hello")},
+                    "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% if m.name %} ({{ m.name }}){% endif %} / "
+                    "{% endfor %}{{ style }}>");
+  HttpClient client(server.port());
+  const json messages = {{{"role", "user"}, {"content", "Say <s>"}, {"name", "ana"}}};
+  const ClientReply reply =
+      client.Post("/v1/chat/completions",
+                  {{"messages", messages}, {"chat_template_kwargs", {{"style", "brief"}}}, {"max_tokens", 4}});
+  ASSERT_EQ(reply.status, 200) << reply.body;
+  const GenerateRequest got = server.engine.submitted()[0];
+  EXPECT_EQ(TestTokenizer().Decode(got.prompt), "[user] Say <s> (ana) / brief>");
+  EXPECT_EQ(std::count(got.prompt.begin(), got.prompt.end(), TestTokenizer().vocabulary().bos), 1)
+      << "a user's text is no control token";
+  EXPECT_EQ(client.Get("/v1/models").json()["data"][0]["barn"]["chat_template"], "the model's own");
+}
+
+TEST(Chat, SaysWhatTheTemplateRefusesAndWhere) {
+  TestServer server({}, "\n{{ raise_exception('no ' ~ messages[0].role ~ ' here') }}");
+  HttpClient client(server.port());
+  const ClientReply reply = client.Post("/v1/chat/completions", {{"messages", kHello}});
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.json()["error"]["message"], "the model's chat template: line 2: no user here");
+  EXPECT_EQ(reply.json()["error"]["param"], "messages");
+  const ClientReply wrong =
+      client.Post("/v1/chat/completions", {{"messages", kHello}, {"chat_template_kwargs", {1, 2}}});
+  EXPECT_EQ(wrong.status, 400);
+  EXPECT_EQ(wrong.json()["error"]["param"], "chat_template_kwargs");
+}
+
+TEST(Chat, ATemplateThatIsNoJinjaEndsChatsOnly) {
+  TestServer server({.script = Says("Hello")}, "{% nope %}");
+  HttpClient client(server.port());
+  const ClientReply reply = client.Post("/v1/chat/completions", {{"messages", kHello}});
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.json()["error"]["message"],
+            "the model's chat template cannot be used: line 1: the statement 'nope' is not supported here; "
+            "--chat-template FILE replaces it");
+  EXPECT_EQ(client.Post("/v1/completions", {{"prompt", "x"}, {"max_tokens", 2}}).status, 200);
 }
 
 TEST(Chat, PartsJoinAndNewerNamesCount) {

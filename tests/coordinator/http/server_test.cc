@@ -35,7 +35,7 @@ TEST(Server, TellsAboutItsModelAndHealth) {
   EXPECT_EQ(list["object"], "list");
   EXPECT_EQ(list["data"][0]["id"], kTestModel);
   EXPECT_EQ(list["data"][0]["created"], 1700000000);
-  EXPECT_THAT(list["data"][0]["barn"]["chat_template"].get<std::string>(), testing::HasSubstr("plain role-prefixed"));
+  EXPECT_THAT(list["data"][0]["barn"]["chat_template"].get<std::string>(), testing::HasSubstr("plain role prefixes"));
   EXPECT_EQ(list["data"][0]["barn"]["context_tokens"], 256);
   EXPECT_EQ(client.Get("/v1/models/fake%2Dmodel").json()["id"], kTestModel);
   EXPECT_EQ(client.Get("/v1/models/none").status, 404);

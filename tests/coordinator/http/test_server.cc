@@ -28,6 +28,24 @@ HttpOptions OnAnyPort(HttpOptions options) {
   return options;
 }
 
+ServedModel TestModel() {
+  return {.id = kTestModel,
+          .aliases = {"other-name"},
+          .created = 1700000000,
+          .tokenizer = TestTokenizer(),
+          .context_tokens = 0};
+}
+
+ServedModel WithTemplate(ServedModel model, const std::string& source) {
+  auto chat_template = ChatTemplate::Create(source, model.tokenizer);
+  if (chat_template.ok()) {
+    model.chat_template = *std::move(chat_template);
+  } else {
+    model.chat_template_error = std::string(chat_template.status().message());
+  }
+  return model;
+}
+
 }  // namespace
 
 const Tokenizer& TestTokenizer() {
@@ -37,15 +55,15 @@ const Tokenizer& TestTokenizer() {
 
 std::vector<int32_t> Ids(const std::string& text) { return Must(TestTokenizer().Encode(text, {.add_special = false})); }
 
-TestServer::TestServer(FakeEngine::Options engine_options, HttpOptions http_options)
+TestServer::TestServer(FakeEngine::Options engine_options, HttpOptions http_options, ServedModel model)
     : engine(std::move(engine_options)),
-      server(Must(HttpServer::Create(OnAnyPort(std::move(http_options)),
-                                     {.id = kTestModel,
-                                      .aliases = {"other-name"},
-                                      .created = 1700000000,
-                                      .tokenizer = TestTokenizer(),
-                                      .context_tokens = 0},
-                                     engine))) {}
+      server(Must(HttpServer::Create(OnAnyPort(std::move(http_options)), std::move(model), engine))) {}
+
+TestServer::TestServer(FakeEngine::Options engine_options, HttpOptions http_options)
+    : TestServer(std::move(engine_options), std::move(http_options), TestModel()) {}
+
+TestServer::TestServer(FakeEngine::Options engine_options, const std::string& chat_template)
+    : TestServer(std::move(engine_options), HttpOptions(), WithTemplate(TestModel(), chat_template)) {}
 
 bool Eventually(const std::function<bool()>& condition) {
   const absl::Time end = absl::Now() + absl::Seconds(10);

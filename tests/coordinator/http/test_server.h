@@ -20,9 +20,13 @@ std::vector<int32_t> Ids(const std::string& text);
 // A server on a free port with a fake engine behind it.
 struct TestServer {
   explicit TestServer(FakeEngine::Options engine_options = {}, HttpOptions http_options = {});
+  // The same with a model that brings this chat template.
+  TestServer(FakeEngine::Options engine_options, const std::string& chat_template);
 
   FakeEngine engine;
   std::unique_ptr<HttpServer> server;
+
+  TestServer(FakeEngine::Options engine_options, HttpOptions http_options, ServedModel model);
 
   uint16_t port() const { return server->port(); }
   HttpClient Client() const { return HttpClient(port()); }
