@@ -285,7 +285,8 @@ bool HasMethod(const Value& self, std::string_view name) { return FindMethod(sel
 
 Value CallMethod(Context& context, const Value& self, std::string_view name, const Arguments& arguments) {
   const Method method = FindMethod(self, name);
-  if (method == nullptr) return context.Fail(absl::StrCat("a ", self.TypeName(), " has no method '", std::string(name), "'"));
+  if (method == nullptr)
+    return context.Fail(absl::StrCat("a ", self.TypeName(), " has no method '", std::string(name), "'"));
   return method(context, self, arguments);
 }
 

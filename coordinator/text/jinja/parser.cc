@@ -30,7 +30,8 @@ class Parser {
     while (in_.ok()) {
       const Token token = in_.token();
       if (token.kind == TokenKind::kEnd) {
-        if (ends.size() > 0) in_.Fail(absl::StrCat("the template ends where '", std::string(*(ends.end() - 1)), "' is due"));
+        if (ends.size() > 0)
+          in_.Fail(absl::StrCat("the template ends where '", std::string(*(ends.end() - 1)), "' is due"));
         break;
       }
       in_.Take();

@@ -101,7 +101,7 @@ class Dict {
 // A function, macro or bound method: its kind and what it is bound to are the renderer's business.
 struct Callable {
   std::string name = {};
-  const void* macro = nullptr;    // A macro's statement, or null.
+  const void* macro = nullptr;         // A macro's statement, or null.
   std::shared_ptr<void> closure = {};  // The scope in which the macro was defined.
   Value self = {};                     // Of a method.
   bool is_method = false;

@@ -31,7 +31,7 @@ def lists_models(url):
     name = model(url)
     one = client(url).models.retrieve(name)
     expect_equal(one.id, name)
-    expect("role-prefixed" in one.model_extra["barn"]["chat_template"], one)
+    expect("role prefixes" in one.model_extra["barn"]["chat_template"], one)
 
 
 def completes(url):
