@@ -30,6 +30,27 @@ class StepBuilder {
     AddUpTo(decoding_, std::min(share, std::max<int64_t>(1, limits_.step_tokens_max - reserved)));
     AddUpTo(prompts_, std::min(PromptRows(prompt_pending_, limits_.stages, limits_.step_tokens_max),
                                limits_.step_tokens_max - rows_));
+    return Finished();
+  }
+
+  BatchStep BuildAfter(const BatchStep& before) {
+    if (!MayFollow(before)) return std::move(step_);
+    for (const StepSlice& slice : before.slices) {
+      Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
+      if (sequence.finished || sequence.generated() + 1 >= sequence.request.max_tokens) continue;
+      const StepSlice next{.sequence_id = sequence.id,
+                           .first_position = sequence.scheduled,
+                           .rows = 1,
+                           .candidates = 1,
+                           .takes_best = true};
+      Write(next, sequence);
+      step_.slices.push_back(next);
+    }
+    return Finished();
+  }
+
+ private:
+  BatchStep Finished() {
     if (!step_.slices.empty()) {
       request_.set_step_id(step_.id);
       for (int64_t id : sequences_.TakeReleased()) request_.add_released_sequences(id);
@@ -37,7 +58,16 @@ class StepBuilder {
     return std::move(step_);
   }
 
- private:
+  bool MayFollow(const BatchStep& before) const {
+    const auto certain = [&](const StepSlice& slice) {
+      const Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
+      return sequence.finished || (slice.candidates == 1 && !slice.full_logits && !sequence.sampler.LooksBack());
+    };
+    const auto idle = [](const auto& entry) { return entry.second.finished || entry.second.pending() <= 0; };
+    return std::all_of(before.slices.begin(), before.slices.end(), certain) &&
+           std::all_of(sequences_.running().begin(), sequences_.running().end(), idle);
+  }
+
   void Survey() {
     for (auto& [id, sequence] : sequences_.running()) {
       if (sequence.finished) continue;
@@ -107,7 +137,8 @@ class StepBuilder {
     out.set_sequence_id(slice.sequence_id);
     out.set_first_position(slice.first_position);
     out.set_rows(static_cast<int32_t>(slice.rows));
-    for (int64_t i = slice.first_position; i < end; ++i) out.add_tokens(sequence.tokens[i]);
+    out.set_takes_best(slice.takes_best);
+    for (int64_t i = slice.first_position; i < end && !slice.takes_best; ++i) out.add_tokens(sequence.tokens[i]);
     const int64_t blocks = sequences_.blocks().BlocksFor(end);
     out.set_block_offset(static_cast<int32_t>(sequence.blocks_sent));
     for (int64_t i = sequence.blocks_sent; i < blocks; ++i) out.add_new_blocks(sequence.blocks[i]);
@@ -153,6 +184,11 @@ int64_t PromptRows(int64_t pending, int stages, int64_t step_tokens_max) {
 
 BatchStep BuildStep(const BatchLimits& limits, int64_t step_id, Sequences& sequences, proto::StepRequest& request) {
   return StepBuilder(limits, step_id, sequences, request).Build();
+}
+
+BatchStep BuildFollowingStep(const BatchLimits& limits, int64_t step_id, const BatchStep& before, Sequences& sequences,
+                             proto::StepRequest& request) {
+  return StepBuilder(limits, step_id, sequences, request).BuildAfter(before);
 }
 
 }  // namespace barn

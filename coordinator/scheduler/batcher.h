@@ -15,6 +15,7 @@ struct StepSlice {
   int64_t first_position = 0;
   int64_t rows = 0;
   int64_t candidates = 0;    // For the last row; 0: none wanted.
+  bool takes_best = false;   // Its one token is not known here yet.
   bool full_logits = false;  // Of the last row.
   int64_t targets = 0;       // Of the last so many rows. The target of a row is the token after it.
   int64_t target_candidates = 0;
@@ -38,6 +39,13 @@ struct BatchLimits {
 // prompts fill the budget in chunks. In both groups the one that was served least recently goes first. While prompts
 // wait, a quarter of the budget stays theirs, so neither group can starve the other.
 BatchStep BuildStep(const BatchLimits& limits, int64_t step_id, Sequences& sequences, proto::StepRequest& request);
+
+// The step after `before`, which is in flight, for the same sequences with the tokens that `before` will yield: drawn
+// from one candidate, they are known to the worker first. So one stage need not wait for the coordinator between two
+// steps of greedy sequences. Without slices where that cannot be: some token of `before` is not certain, edits depend
+// on it, all end with it, or others have rows to compute.
+BatchStep BuildFollowingStep(const BatchLimits& limits, int64_t step_id, const BatchStep& before, Sequences& sequences,
+                             proto::StepRequest& request);
 
 // Rows of prompts for one step, `pending` being all prompt tokens that are known and not scheduled. One stage takes
 // what fits. Several stages overlap only when a prompt is cut into several chunks: with 8 chunks per stage, filling and

@@ -271,12 +271,22 @@ void Core::FillPipeline() {
     auto message = std::make_shared<proto::CoordinatorMessage>();
     BatchStep step = BuildStep(limits, steps_sent_ + 1, sequences_, *message->mutable_step());
     if (step.slices.empty()) return;
-    step.sent = now_;
-    ++steps_sent_;
-    message->mutable_step()->set_epoch(deployment_.epoch());
-    for (int64_t id : deployment_.stage_workers()) actions_.sends.push_back({id, message});
-    in_flight_.push_back(std::move(step));
+    SendStep(std::move(step), std::move(message));
   }
+  if (deployment_.stages() == 1 && in_flight_.size() == 1) {
+    auto message = std::make_shared<proto::CoordinatorMessage>();
+    BatchStep step =
+        BuildFollowingStep(limits, steps_sent_ + 1, in_flight_.front(), sequences_, *message->mutable_step());
+    if (!step.slices.empty()) SendStep(std::move(step), std::move(message));
+  }
+}
+
+void Core::SendStep(BatchStep step, std::shared_ptr<proto::CoordinatorMessage> message) {
+  step.sent = now_;
+  ++steps_sent_;
+  message->mutable_step()->set_epoch(deployment_.epoch());
+  for (int64_t id : deployment_.stage_workers()) actions_.sends.push_back({id, message});
+  in_flight_.push_back(std::move(step));
 }
 
 RequestUpdate& Core::UpdateOf(int64_t request_id) {

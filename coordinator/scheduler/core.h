@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -66,6 +67,7 @@ class Core {
   void WatchTime();
   void DropSilent();
   void FillPipeline();
+  void SendStep(BatchStep step, std::shared_ptr<proto::CoordinatorMessage> message);
   absl::Status CheckSubmission(const RequestSubmitted& event) const;
   RequestUpdate& UpdateOf(int64_t request_id);
   // The caller's last update; the sequence itself stays until its steps in flight have returned.

@@ -14,8 +14,9 @@
 
 namespace barn {
 
-// A request on its way. 0 <= computed <= scheduled <= tokens.size(): the workers have returned the first `computed`
-// tokens, and the first `scheduled` are sent. There is no prompt phase: what is known and not yet scheduled is work.
+// A request on its way. 0 <= computed <= scheduled <= tokens.size() + 1: the workers have returned the first `computed`
+// tokens, and the first `scheduled` are sent, perhaps with the one after the last that is known here (takes_best in
+// cluster.proto). There is no prompt phase: what is known and not yet scheduled is work.
 struct Sequence {
   Sequence(int64_t id, GenerateRequest request, uint64_t fallback_seed);
 

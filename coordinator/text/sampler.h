@@ -70,6 +70,11 @@ class Sampler {
   // all; presence and frequency count generated tokens alone.
   std::vector<LogitEdit> Edits(std::span<const int32_t> tokens, int64_t prompt_tokens) const;
 
+  // Whether the edits depend on `tokens`: the next step's cannot be known before the token of this one.
+  bool LooksBack() const {
+    return params_.repetition_penalty != 1 || params_.presence_penalty != 0 || params_.frequency_penalty != 0;
+  }
+
   // The next token. `best_first`: highest logit first, ties by lower id. -1 if it is empty, which only a broken worker
   // sends. Greedy takes the first. A logit that is not a number is never drawn while another is left.
   int32_t Draw(std::span<const Candidate> best_first, double logsumexp);

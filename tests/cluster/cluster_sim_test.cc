@@ -102,7 +102,7 @@ TEST(ClusterSim, ThousandsOfHistoriesKeepEveryPromise) {
     const EngineState state = sim.core().State();
     EXPECT_EQ(state.kv_blocks_free, state.kv_blocks_total);
     EXPECT_EQ(state.running + state.waiting, 0);
-    EXPECT_LE(sim.steps_in_flight_max(), options.workers);
+    EXPECT_LE(sim.steps_in_flight_max(), std::max(options.workers, 2));
     EXPECT_THAT(sim.errors(), IsEmpty());
     ExpectTrueReplies(sim);
     if (HasFailure()) return;
@@ -147,8 +147,8 @@ TEST(ClusterSim, ConcurrentRequestsGetTheSameTokensAsOneAtATime) {
     EXPECT_THAT(alone.errors(), IsEmpty());
     ExpectTrueReplies(together);
     ExpectTrueReplies(alone);
-    // Work in flight on every stage, and never more.
-    EXPECT_EQ(together.steps_in_flight_max(), workers);
+    // Work in flight on every stage, and never more; one stage has the next step of greedy sequences waiting.
+    EXPECT_EQ(together.steps_in_flight_max(), std::max(workers, 2));
   }
 }
 
@@ -171,7 +171,7 @@ TEST(ClusterSim, SeveralStagesWorkAtTheSameTime) {
   EXPECT_EQ(sim.steps_in_flight_max(), 2);
 }
 
-TEST(ClusterSim, RanksTakeOneStepAtATimeAndOneOfThemAnswers) {
+TEST(ClusterSim, RanksTakeOneStepAfterAnotherAndOneOfThemAnswers) {
   SimOptions options{.workers = 3, .ranks = true, .seed = 3, .kv_blocks = 200};
   SimCluster sim(options);
   sim.StartAll();
@@ -179,7 +179,7 @@ TEST(ClusterSim, RanksTakeOneStepAtATimeAndOneOfThemAnswers) {
   std::mt19937_64 random(5);
   for (int i = 0; i < 8; ++i) sim.Submit(Request(random, 20, 20));
   ASSERT_TRUE(sim.RunUntilIdle(absl::Minutes(1)));
-  EXPECT_EQ(sim.steps_in_flight_max(), 1);
+  EXPECT_EQ(sim.steps_in_flight_max(), 2) << "one that runs and one that follows";
   EXPECT_THAT(sim.errors(), IsEmpty());
   ExpectTrueReplies(sim);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 
@@ -65,12 +66,22 @@ void FakeStage::UpdateTable(const proto::StepSequence& sequence) {
   }
 }
 
+int32_t FakeStage::TakeBest(const std::map<int64_t, int32_t>& best, const proto::StepSequence& sequence) {
+  const auto found = best.find(sequence.sequence_id());
+  if (found == best.end() || load_.stages() > 1 || sequence.tokens_size() > 0 || sequence.rows() != 1) {
+    errors_.push_back(absl::StrFormat("sequence %d takes a best candidate that is not there", sequence.sequence_id()));
+    return 0;
+  }
+  return found->second;
+}
+
 FakeStage::Output FakeStage::Run(const proto::StepRequest& step, const std::vector<uint64_t>& input) {
   Output output;
   output.result.set_epoch(step.epoch());
   output.result.set_step_id(step.step_id());
   output.result.set_compute_us(10);
   for (int64_t id : step.released_sequences()) tables_.erase(id);
+  const std::map<int64_t, int32_t> best = std::exchange(best_, {});
   for (const proto::StepSequence& sequence : step.sequences()) {
     UpdateTable(sequence);
     const std::vector<int32_t>& table = tables_[sequence.sequence_id()];
@@ -82,8 +93,11 @@ FakeStage::Output FakeStage::Run(const proto::StepRequest& step, const std::vect
         return output;
       }
       cells_[table[position / load_.kv_block_tokens()] * load_.kv_block_tokens() + position % load_.kv_block_tokens()] =
-          sequence.tokens(row);
+          sequence.takes_best() ? TakeBest(best, sequence) : sequence.tokens(row);
       output.rows.push_back(HashTo(table, position));
+    }
+    if (sequence.want_candidates() && sequence.candidates() == 1) {
+      best_[sequence.sequence_id()] = model_.Best(output.rows.back());
     }
     if (load_.stage() + 1 == load_.stages() && load_.rank() == 0) {
       *output.result.add_sequences() = Answer(sequence, std::span(output.rows).subspan(first_row));

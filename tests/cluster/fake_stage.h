@@ -44,12 +44,14 @@ class FakeStage {
  private:
   uint64_t HashTo(const std::vector<int32_t>& blocks, int64_t position) const;
   void UpdateTable(const proto::StepSequence& sequence);
+  int32_t TakeBest(const std::map<int64_t, int32_t>& best, const proto::StepSequence& sequence);
   proto::SequenceResult Answer(const proto::StepSequence& sequence, std::span<const uint64_t> rows) const;
 
   const FakeModel model_;
   const proto::LoadRequest load_;
   std::vector<int32_t> cells_;  // [kv_blocks * kv_block_tokens]
   std::map<int64_t, std::vector<int32_t>> tables_;
+  std::map<int64_t, int32_t> best_;  // Of sequences of which the last step wanted one candidate.
   std::vector<std::string> errors_;
 };
 

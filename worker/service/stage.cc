@@ -43,16 +43,19 @@ absl::Status Stage::ComputeLogits(const proto::StepRequest& request, const StepP
   for (const LogitRow& row : plan.logit_rows) {
     rows.push_back(row.row);
   }
+  const auto chunk_of = [&](int64_t first, Tensor logits) {
+    return std::span<const LogitRow>(plan.logit_rows.data() + first, static_cast<size_t>(logits.rows));
+  };
   if (has_ranks() && options_.collective->rank() > 0) {
-    return options_.slice->ForwardToLogits(input, rows, [](int64_t, Tensor) {});
+    return options_.slice->ForwardToLogits(
+        input, rows, [&](int64_t first, Tensor logits) { RankBest(request, plan, chunk_of(first, logits), logits); });
   }
   for (const proto::StepSequence& sequence : request.sequences()) {
     result.add_sequences()->set_sequence_id(sequence.sequence_id());
   }
   return options_.slice->ForwardToLogits(input, rows, [&](int64_t first, Tensor logits) {
-    const std::span<const LogitRow> chunk(plan.logit_rows.data() + first, static_cast<size_t>(logits.rows));
-    AddScores(request, chunk, logits, result);  // Before edits: a score is about the model.
-    AddLastRows(request, plan, chunk, logits, result);
+    AddScores(request, chunk_of(first, logits), logits, result);  // Before edits: a score is about the model.
+    AddLastRows(request, plan, chunk_of(first, logits), logits, result);
   });
 }
 
@@ -96,7 +99,38 @@ void Stage::AddLastRows(const proto::StepRequest& request, const StepPlan& plan,
   size_t at = 0;
   for (const LogitRow& row : rows) {
     if (wants_candidates(row)) {
-      AddCandidates(rankings_[at++], *result.mutable_sequences(row.sequence));
+      const LogitRanking& ranking = rankings_[at++];
+      AddCandidates(ranking, *result.mutable_sequences(row.sequence));
+      NoteBest(request.sequences(row.sequence).sequence_id(), ranking);
+    }
+  }
+}
+
+void Stage::NoteBest(int64_t sequence_id, const LogitRanking& ranking) {
+  if (ranking.count == 1 && !ranking.best.empty()) {
+    best_next_[sequence_id] = ranking.best[0].id;
+  }
+}
+
+void Stage::RankBest(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
+                     Tensor logits) {
+  const auto wants_one = [&](const LogitRow& row) {
+    const proto::StepSequence& sequence = request.sequences(row.sequence);
+    return row.last && sequence.want_candidates() && sequence.candidates() == 1;
+  };
+  rankings_.clear();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (wants_one(rows[i])) {
+      const std::span<float> values = Values(logits, static_cast<int64_t>(i));
+      ApplyChanges(plan.changes[rows[i].sequence], values);
+      rankings_.push_back({.logits = values, .count = 1});
+    }
+  }
+  options_.device->RankLogits(rankings_);
+  size_t at = 0;
+  for (const LogitRow& row : rows) {
+    if (wants_one(row)) {
+      NoteBest(request.sequences(row.sequence).sequence_id(), rankings_[at++]);
     }
   }
 }
@@ -115,7 +149,9 @@ absl::StatusOr<proto::StepResult> Stage::Run(const proto::StepRequest& request, 
     return absl::InvalidArgumentError(absl::StrFormat("step %d comes after step %d", request.step_id(), last_step_));
   }
   last_step_ = request.step_id();
-  BARN_ASSIGN_OR_RETURN(const StepPlan plan, PlanStep(request, options_.limits, tables_));
+  best_.swap(best_next_);
+  best_next_.clear();
+  BARN_ASSIGN_OR_RETURN(const StepPlan plan, PlanStep(request, options_.limits, best_, tables_));
   proto::StepResult result;
   result.set_epoch(request.epoch());
   result.set_step_id(request.step_id());

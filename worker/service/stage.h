@@ -52,12 +52,17 @@ class Stage {
                  proto::StepResult& result);
   void AddLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
                    Tensor logits, proto::StepResult& result);
+  // For a rank that returns nothing: notes the best candidates, which the next step may take.
+  void RankBest(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows, Tensor logits);
+  void NoteBest(int64_t sequence_id, const LogitRanking& ranking);
 
   StageOptions options_;
   BlockTables tables_;
   int64_t last_step_ = INT64_MIN;
   std::vector<float> activations_;  // [step_tokens_max, D], what the next stage gets.
   std::vector<LogitRanking> rankings_;
+  BestCandidates best_;       // Of the last step.
+  BestCandidates best_next_;  // Of the one that runs.
 };
 
 }  // namespace barn

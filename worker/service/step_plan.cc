@@ -13,9 +13,15 @@ namespace {
 constexpr int64_t kResultBytesMax = int64_t{128} << 20;
 constexpr int64_t kCandidateBytes = 16;
 
-absl::Status CheckRows(const proto::StepSequence& sequence, const StepLimits& limits) {
+absl::Status CheckRows(const proto::StepSequence& sequence, const StepLimits& limits, const BestCandidates& best) {
   const int64_t id = sequence.sequence_id();
-  if (sequence.rows() < 1 || sequence.rows() != sequence.tokens_size()) {
+  if (sequence.takes_best()) {
+    if (sequence.rows() != 1 || sequence.tokens_size() != 0 || !best.contains(id)) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "sequence %d takes the best candidate of the step before: %d rows with %d tokens, %s", id, sequence.rows(),
+          sequence.tokens_size(), best.contains(id) ? "want 1 and 0" : "there is none"));
+    }
+  } else if (sequence.rows() < 1 || sequence.rows() != sequence.tokens_size()) {
     return absl::InvalidArgumentError(
         absl::StrFormat("sequence %d: %d rows with %d tokens", id, sequence.rows(), sequence.tokens_size()));
   }
@@ -93,12 +99,13 @@ void AddLogitRows(const proto::StepSequence& sequence, int index, int64_t first_
 
 }  // namespace
 
-absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepLimits& limits, BlockTables& tables) {
+absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepLimits& limits,
+                                  const BestCandidates& best, BlockTables& tables) {
   StepPlan plan;
   std::set<int64_t> seen;
   int64_t result_bytes = 0;
   for (const proto::StepSequence& sequence : request.sequences()) {
-    BARN_RETURN_IF_ERROR(CheckRows(sequence, limits));
+    BARN_RETURN_IF_ERROR(CheckRows(sequence, limits, best));
     if (!seen.insert(sequence.sequence_id()).second) {
       return absl::InvalidArgumentError(absl::StrFormat("sequence %d is twice in a step", sequence.sequence_id()));
     }
@@ -121,8 +128,9 @@ absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepL
     BARN_ASSIGN_OR_RETURN(const std::span<const int32_t> blocks,
                           tables.Update(sequence.sequence_id(), sequence.block_offset(), SpanOf(sequence.new_blocks()),
                                         sequence.first_position() + sequence.rows()));
-    plan.sequences.push_back(
-        {.first_position = sequence.first_position(), .tokens = SpanOf(sequence.tokens()), .blocks = blocks});
+    const std::span<const int32_t> tokens =
+        sequence.takes_best() ? std::span(&best.at(sequence.sequence_id()), 1) : SpanOf(sequence.tokens());
+    plan.sequences.push_back({.first_position = sequence.first_position(), .tokens = tokens, .blocks = blocks});
   }
   return plan;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -27,7 +28,10 @@ struct LogitRow {
   bool last = false;  // The sequence's last row, and candidates or full logits are wanted of it.
 };
 
-// A step request after all checks, ready for a slice. Borrows from the request and from the block tables.
+// The best candidate of each sequence of which a step wanted exactly one, by sequence id.
+using BestCandidates = std::map<int64_t, int32_t>;
+
+// A step request after all checks, ready for a slice. Borrows from the request, the block tables and the candidates.
 struct StepPlan {
   std::vector<SequenceStep> sequences;
   std::vector<std::vector<LogitChange>> changes;  // By sequence.
@@ -36,7 +40,8 @@ struct StepPlan {
 };
 
 // Applies releases and block table differences and checks everything else first. InvalidArgument or ResourceExhausted,
-// with the sequence and the numbers.
-absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepLimits& limits, BlockTables& tables);
+// with the sequence and the numbers. `best`: of the step before.
+absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepLimits& limits,
+                                  const BestCandidates& best, BlockTables& tables);
 
 }  // namespace barn

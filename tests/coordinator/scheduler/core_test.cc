@@ -228,7 +228,7 @@ TEST_F(CoreTest, AFullQueueRefuses) {
   EXPECT_EQ(core_->State().waiting, 2);
 }
 
-TEST_F(CoreTest, CancelEndsAtOnceAndKeepsBlocksUntilTheStepReturns) {
+TEST_F(CoreTest, CancelEndsAtOnceAndKeepsBlocksUntilTheStepsReturn) {
   MakeReady(1);
   ASSERT_TRUE(Submit(1, Request({1}, 8)).ok());
   ASSERT_TRUE(Submit(2, Request({2}, 8)).ok());
@@ -236,11 +236,71 @@ TEST_F(CoreTest, CancelEndsAtOnceAndKeepsBlocksUntilTheStepReturns) {
   ASSERT_THAT(actions.updates, SizeIs(1));
   EXPECT_EQ(actions.updates[0].finish, FinishReason::kCancelled);
   EXPECT_EQ(core_->State().kv_blocks_free, 96);
-  Step({Compute(1)});  // The step that had rows of it in flight.
+  Step({Compute(1)});
+  EXPECT_EQ(core_->State().kv_blocks_free, 96) << "a step that follows has a row of it";
+  Step({Compute(1)});
   EXPECT_EQ(core_->State().kv_blocks_free, 98);
   EXPECT_THAT(sent_[1].front()->step().released_sequences(), ElementsAre(1));
   while (replies_[2].finish == FinishReason::kNone) Step({Compute(1)});
   EXPECT_EQ(Ids(replies_[2]), model_.Answer({2}, 8, {}));
+}
+
+TEST_F(CoreTest, AGreedyStepIsFollowedBeforeItsTokensAreKnown) {
+  MakeReady(1);
+  ASSERT_TRUE(Submit(1, Request({1, 2, 3}, 4)).ok());
+  EXPECT_EQ(core_->steps_in_flight(), 2);
+  EXPECT_FALSE(sent_[1][0]->step().sequences(0).takes_best());
+  EXPECT_TRUE(sent_[1][1]->step().sequences(0).takes_best());
+  EXPECT_EQ(sent_[1][1]->step().sequences(0).first_position(), 3);
+  // Another request is computed when the step that follows is over, with the first one's next token.
+  ASSERT_TRUE(Submit(2, Request({7}, 2)).ok());
+  Step({Compute(1)});
+  EXPECT_EQ(core_->steps_in_flight(), 1);
+  Step({Compute(1)});
+  EXPECT_EQ(sent_[1].front()->step().sequences_size(), 2);
+  while (replies_[1].finish == FinishReason::kNone || replies_[2].finish == FinishReason::kNone) Step({Compute(1)});
+  EXPECT_EQ(Ids(replies_[1]), model_.Answer({1, 2, 3}, 4, {}));
+  EXPECT_EQ(Ids(replies_[2]), model_.Answer({7}, 2, {}));
+  EXPECT_EQ(core_->steps_in_flight(), 0) << "nothing follows the last token";
+  EXPECT_EQ(core_->State().steps_total, 4);
+}
+
+TEST_F(CoreTest, AnAnswerThatEndsVoidsItsRowOfTheStepThatFollows) {
+  const std::vector<int32_t> answer = model_.Answer({5, 6}, 8, {});
+  options_.end_ids = {answer[1]};
+  MakeReady(1);
+  GenerateRequest request = Request({5, 6}, 8);
+  request.ignore_end = false;
+  ASSERT_TRUE(Submit(1, request).ok());
+  Step({Compute(1)});
+  Step({Compute(1)});
+  EXPECT_EQ(replies_[1].finish, FinishReason::kEnd);
+  EXPECT_EQ(Ids(replies_[1]), model_.Answer({5, 6}, 8, options_.end_ids));
+  EXPECT_EQ(core_->steps_in_flight(), 1);
+  EXPECT_LT(core_->State().kv_blocks_free, 100);
+  Step({Compute(1)});
+  EXPECT_EQ(core_->State().kv_blocks_free, 100);
+}
+
+TEST_F(CoreTest, NothingFollowsAStepWhoseTokensAreNotCertain) {
+  const std::pair<const char*, std::function<void(GenerateRequest&)>> cases[] = {
+      {"drawn from several", [](GenerateRequest& r) { r.sampling.temperature = 1; }},
+      {"its alternatives are wanted", [](GenerateRequest& r) { r.top_logprobs = 2; }},
+      {"its logits are wanted", [](GenerateRequest& r) { r.full_logits = true; }},
+      {"the next edits depend on it", [](GenerateRequest& r) { r.sampling.repetition_penalty = 1.1f; }},
+      {"it is the last", [](GenerateRequest& r) { r.max_tokens = 1; }},
+  };
+  for (const auto& [what, change] : cases) {
+    MakeReady(1);
+    GenerateRequest request = Request({5, 6}, 8);
+    change(request);
+    ASSERT_TRUE(Submit(1, request).ok());
+    EXPECT_EQ(core_->steps_in_flight(), 1) << what;
+    sent_.clear();
+  }
+  MakeReady(2);
+  ASSERT_TRUE(Submit(1, Request({1}, 8)).ok());
+  EXPECT_EQ(core_->steps_in_flight(), 1) << "the first of two stages does not see the token";
 }
 
 TEST_F(CoreTest, AWaitingRequestCanBeCancelled) {

@@ -93,6 +93,14 @@ proto::CoordinatorMessage StepMessage(int64_t epoch, int64_t step_id, int64_t fi
   return message;
 }
 
+proto::CoordinatorMessage FollowingStepMessage(int64_t epoch, int64_t step_id, int64_t position) {
+  const int32_t unknown[] = {0};
+  proto::CoordinatorMessage message = StepMessage(epoch, step_id, position, unknown);
+  message.mutable_step()->mutable_sequences(0)->clear_tokens();
+  message.mutable_step()->mutable_sequences(0)->set_takes_best(true);
+  return message;
+}
+
 std::vector<std::vector<float>> SliceLogits(const std::vector<std::vector<int32_t>>& chunks) {
   const auto model = *GgufModel::Open(OracleModelPath());
   MappedWeights weights(model->parts());

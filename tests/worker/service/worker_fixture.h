@@ -51,6 +51,9 @@ proto::CoordinatorMessage LoadMessage(const LoadShape& shape);
 proto::CoordinatorMessage StepMessage(int64_t epoch, int64_t step_id, int64_t first_position,
                                       std::span<const int32_t> tokens);
 
+// The step after another of the same sequence, which takes its token from that one.
+proto::CoordinatorMessage FollowingStepMessage(int64_t epoch, int64_t step_id, int64_t position);
+
 // What one undivided slice computes in this process, for chunks of tokens in order: the logits of each chunk's last
 // row.
 std::vector<std::vector<float>> SliceLogits(const std::vector<std::vector<int32_t>>& chunks);

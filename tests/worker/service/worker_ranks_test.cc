@@ -75,6 +75,21 @@ TEST(WorkerRanks, GiveTheBitsOfOneWorker) {
   EXPECT_EQ(FullLogits(more->sequences(0)), expected[1]);
 }
 
+TEST(WorkerRanks, EveryRankKnowsTheTokenThatAStepTakesFromTheOneBefore) {
+  TwoRanks two;
+  two.LoadBoth(1);
+  proto::CoordinatorMessage prompt = StepMessage(1, 1, 0, kPrompt);
+  prompt.mutable_step()->mutable_sequences(0)->set_candidates(1);
+  for (const auto& peer : two.peers) {
+    peer->Send(prompt);
+    peer->Send(FollowingStepMessage(1, 2, static_cast<int64_t>(kPrompt.size())));
+  }
+  const auto first = two.peers[0]->NextAnswer(), second = two.peers[0]->NextAnswer();
+  ASSERT_TRUE(first && second && second->has_step_result()) << (second ? second->ShortDebugString() : "");
+  const int32_t token = first->step_result().sequences(0).candidate_ids(0);
+  EXPECT_EQ(FullLogits(second->step_result().sequences(0)), SliceLogits({kPrompt, {token}})[1]);
+}
+
 TEST(WorkerRanks, ARankThatEndsIsAStepFailureSoonAndTheOtherServesOn) {
   TwoRanks two;
   two.LoadBoth(1);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "absl/time/clock.h"
@@ -166,6 +167,34 @@ TEST(Worker, ScoresTargetsOfManyRows) {
   EXPECT_EQ(FullLogits(*result), rows.back());
 }
 
+TEST(Worker, AStepMayTakeItsTokenFromTheStepBefore) {
+  FakeCoordinator coordinator;
+  RunningWorker worker(TestWorkerOptions(coordinator));
+  const auto peer = coordinator.AwaitPeer(0);
+  peer->Send(LoadMessage({}));
+  ASSERT_EQ(peer->NextLoadResult()->code(), 0);
+  proto::CoordinatorMessage prompt = StepMessage(1, 1, 0, kPrompt);
+  proto::StepSequence& asked = *prompt.mutable_step()->mutable_sequences(0);
+  asked.set_candidates(1);
+  // What the model would say is ruled out: the token must come from the edited logits.
+  const int32_t first_best = RankPlainly(SliceLogits({kPrompt})[0], 1).best[0].id;
+  asked.add_edits()->set_id(first_best);
+  asked.mutable_edits(0)->set_add(-INFINITY);
+  const int32_t second_best = RankPlainly(SliceLogits({kPrompt})[0], 2).best[1].id;
+  peer->Send(prompt);
+  peer->Send(FollowingStepMessage(1, 2, static_cast<int64_t>(kPrompt.size())));
+  const auto answer = peer->NextAnswer();
+  ASSERT_NE(OnlySequence(answer), nullptr);
+  EXPECT_EQ(answer->step_result().sequences(0).candidate_ids(0), second_best);
+  const auto following = peer->NextAnswer();
+  ASSERT_NE(OnlySequence(following), nullptr);
+  EXPECT_EQ(FullLogits(following->step_result().sequences(0)), SliceLogits({kPrompt, {second_best}})[1]);
+
+  // Five candidates were asked of that step, so none is certain.
+  peer->Send(FollowingStepMessage(1, 3, static_cast<int64_t>(kPrompt.size()) + 1));
+  EXPECT_NE(Failure(peer->NextAnswer()).find("there is none"), std::string::npos);
+}
+
 TEST(Worker, HostileStepsFailAndTheWorkerGoesOn) {
   FakeCoordinator coordinator;
   RunningWorker worker(TestWorkerOptions(coordinator));
@@ -196,6 +225,13 @@ TEST(Worker, HostileStepsFailAndTheWorkerGoesOn) {
       {"targets for", [](Sequence& s) { s.mutable_targets()->Resize(1000, 0); }},
       {"logit edit of id 320", [](Sequence& s) { s.add_edits()->set_id(320); }},
       {"repetition -1", [](Sequence& s) { s.add_edits()->set_repetition(-1); }},
+      {"12 rows with 12 tokens", [](Sequence& s) { s.set_takes_best(true); }},
+      {"there is none",
+       [](Sequence& s) {
+         s.set_takes_best(true);
+         s.set_rows(1);
+         s.clear_tokens();
+       }},
   };
   int64_t step = 0;
   for (const auto& [expected, lie] : lies) {
