@@ -24,6 +24,8 @@ const KernelTable& KernelsOf(Isa isa) {
       return Avx2Kernels();
     case Isa::kAvx512:
       return Avx512Kernels();
+    case Isa::kAvx512Vbmi:
+      return Avx512VbmiKernels();
   }
   return ScalarKernels();
 }

@@ -32,7 +32,7 @@ absl::StatusOr<std::unique_ptr<CpuMatrix>> CpuMatrix::Create(DType dtype, Matrix
   const auto id = static_cast<size_t>(dtype);
   if (mode == ActivationMode::kInt8 && id < kTypeIds) {
     matrix->int8_product_ = kernels.int8_product[id];
-    if (kernels.chunk_scales[id]) matrix->scale_span_ = ScaleSpan::kChunk;
+    matrix->scale_span_ = kernels.scale_span[id];
     matrix->packed_format_ = kernels.packed[id];
     matrix->panel_rows_ = static_cast<int64_t>(kernels.panel_rows);
   }

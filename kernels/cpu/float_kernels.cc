@@ -15,6 +15,7 @@ const FloatKernels& FloatKernelsFor(Isa isa) {
     case Isa::kAvx2:
       return kFloatKernelsAvx2;
     case Isa::kAvx512:
+    case Isa::kAvx512Vbmi:
       return kFloatKernelsAvx512;
   }
   return kFloatKernelsScalar;

@@ -9,7 +9,7 @@
 // and the path, so that it has the same bits everywhere. For block after block of 32 columns:
 //   dot = integer sum of codes times activation codes (with the integer scales of 16 and the offset, where a format
 //         has them), exact in 32 bits
-//   sum = fma(float(dot), d * scale, sum), then the min term in the same way
+//   sum = fma(float(dot), d * scale, sum), then the min term in the same way; Kind::kHalves: for 16 columns each
 // and at the end sum + bias. Formats of Kind::kChunk do so for chunk after chunk of 256 columns. One chain per row and
 // token keeps the sums of many rows and tokens in registers.
 
@@ -21,7 +21,7 @@ template <class Isa, class Format>
 struct Chunk {
   typename Isa::Bytes codes[8];
   typename Isa::Floats scale;     // Lane b is for block b.
-  typename Isa::Floats min;       // Times the activation's sum (kAffine) or scale (kChunk).
+  typename Isa::Floats min;       // Times the activation's sum (kAffine) or scale (kChunk); of kHalves the other scale.
   typename Isa::Shorts scales16;  // kScaled16 and kChunk only.
   typename Isa::Shorts mins16;    // The same: what the sums of 16 are multiplied by.
 
@@ -87,6 +87,14 @@ inline float AddChunk(const Chunk<Isa, Format>& w, const QuantizedView& x, size_
     const auto dots = Isa::Subtract(Isa::template ScaledDots<Format::kMaxCode>(w.codes, codes, w.scales16),
                                     Isa::PairSums(w.mins16, sums16));
     return AddInOrder<Isa, false>(Isa::ToFloats(dots), product, product, product, count, sum);
+  } else if constexpr (Format::kKind == Kind::kHalves) {
+    typename Isa::Ints first, second;
+    Isa::HalfDots(w.codes, codes, first, second);
+    constexpr uint64_t kOffsets = 0x0001000100010001 * Format::kOffset;  // For the sums of either half of a block.
+    first = Isa::Subtract(first, Isa::PairSums(Isa::ShortsFrom(kOffsets, kOffsets), sums16));
+    second = Isa::Subtract(second, Isa::PairSums(Isa::ShortsFrom(kOffsets << 8, kOffsets << 8), sums16));
+    return AddInOrder<Isa, true>(Isa::ToFloats(first), product, Isa::ToFloats(second), Isa::Mul(w.min, scale), count,
+                                 sum);
   } else {
     int32_t dot = Isa::template ScaledDot<Format::kMaxCode>(w.codes, codes, w.scales16);
     const int32_t pair_sum = Isa::AddUp(Isa::PairSums(w.mins16, sums16));
@@ -118,15 +126,17 @@ void RowsTimesTokens(const Int8Args& a, size_t row, size_t token) {
         sums[t] = AddChunk<Isa, Format>(chunk, a.x, first_block[t] + 8 * c, 8, sums[t]);
       }
     }
-    if (rest != 0) {
-      const uint8_t* last = weights + full_chunks * Format::kChunkBytes;
-      if (rest == 4) {  // Half a chunk is common (640 columns, 2880 columns) and quicker when known to the compiler.
-        chunk.Load(last, 4);
-      } else {
-        chunk.Load(last, rest);
-      }
-      for (int t = 0; t < kTokens; ++t) {
-        sums[t] = AddChunk<Isa, Format>(chunk, a.x, first_block[t] + 8 * full_chunks, rest, sums[t]);
+    if constexpr (!Format::kWholeChunks) {
+      if (rest != 0) {
+        const uint8_t* last = weights + full_chunks * Format::kChunkBytes;
+        if (rest == 4) {  // Half a chunk is common (640 columns, 2880 columns) and quicker when known to the compiler.
+          chunk.Load(last, 4);
+        } else {
+          chunk.Load(last, rest);
+        }
+        for (int t = 0; t < kTokens; ++t) {
+          sums[t] = AddChunk<Isa, Format>(chunk, a.x, first_block[t] + 8 * full_chunks, rest, sums[t]);
+        }
       }
     }
     const float bias = a.bias == nullptr ? 0.0f : a.bias[row];

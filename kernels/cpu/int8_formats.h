@@ -19,19 +19,21 @@ namespace {
 // kChunk:    value = d * S * (u - kOffset), or with kHasMin d * S * u - dmin * M; S and M integers per 16, d and
 //            dmin per chunk. Its activations have one scale per chunk too (ScaleSpan::kChunk), so that the products of
 //            a whole chunk are one integer: at two and three bits the weights are far coarser than that.
-enum class Kind { kAffine, kSigned, kScaled16, kChunk };
+// kHalves:   value = d * (u - kOffset),      d per 16.
+enum class Kind { kAffine, kSigned, kScaled16, kChunk, kHalves };
 
 // What a packed panel (packed_layout.h) stores of a format's scales.
 enum class ScaleStore {
   kHalf,         // d, f16 per block
-  kHalfPair,     // d and m, f16 per block
+  kHalfPair,     // d and m, f16 per block; of Kind::kHalves d of both halves
   kExponent,     // d, a power of two per block
   kBytePair,     // f16 d and dmin per chunk, S and M, a byte per block: scale d * S, min dmin * M
   kSignedByte,   // f16 d per chunk, S, a signed byte per block
   kSixteen,      // f16 d per chunk, S, a signed byte per 16
   kPairs,        // f16 d per chunk, S, two signed bytes per block and row
   kNibblePairs,  // the same with f16 dmin, and M in the upper nibbles
-  kFolded,       // f16 d per chunk; S is part of the codes
+  kPerChunk,     // f16 d per chunk
+  kFolded,       // the same; S is part of the codes
   kFoldedMin,    // the same with f16 dmin and M, two bytes per block and row
 };
 
@@ -72,6 +74,8 @@ struct SmallBlocks {
   static constexpr ScaleStore kScaleStore = kStore;
   static constexpr float kScaleFactor = 1;
   static constexpr bool kIsGrid = false;
+  static constexpr bool kKeepsRows = false;
+  static constexpr bool kWholeChunks = false;
   static constexpr float kMinFactor = 0;  // ScaleStore::kHalf and kExponent: the min is this times d.
 
   static void Fields(const uint8_t* chunk, int blocks, ScaleFields& fields) {
@@ -208,8 +212,10 @@ struct BigBlocks {
   static constexpr size_t kChunkBytes = kBytes;
   static constexpr bool kHasTable = false;
   static constexpr ScaleStore kScaleStore = kStore;
-  static constexpr float kScaleFactor = 1;  // d is this times the stored half.
-  static constexpr bool kIsGrid = false;    // int8_grid_formats.h
+  static constexpr float kScaleFactor = 1;    // d is this times the stored half.
+  static constexpr bool kIsGrid = false;      // int8_grid_formats.h
+  static constexpr bool kWholeChunks = true;  // A row has no part of one.
+  static constexpr bool kKeepsRows = false;   // Panels would take far more memory than the file.
 };
 
 // The 6-bit scales and mins of Q4_K and Q5_K, one byte each, block 0 in the lowest byte.

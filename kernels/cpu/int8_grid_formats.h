@@ -4,25 +4,42 @@
 #include "kernels/formats/codebooks.h"
 
 // The traits of formats whose codes are points of a grid: an index stands for 4 or 8 columns, and signs or a shift come
-// on top. As rows they become bytes by one load per point. Repacked to bytes they would take three to five times what
-// the file has, so they stay rows; many tokens pay for panels of bytes on the way, like rows of other formats.
+// on top. As rows they become bytes by one load per point. Panels keep the indices (grid_layout.h), since bytes would
+// take three to five times what the file has; many tokens meet bytes that are made on the way.
 
 namespace barn {
 namespace {
 
-// kMagnitude: no code has a larger one. kSteps: of the codes that make one unit of the grid.
-template <size_t kBytes, int kMagnitude, Kind kKindOf, int kSteps>
-struct GridBlocks : BigBlocks<kBytes, 8, kKindOf == Kind::kSigned ? kMagnitude : 2 * kMagnitude, false, kKindOf,
+// kMagnitudeOf: no code has a larger one. kSteps: of the codes that make one unit of the grid.
+template <size_t kBytes, int kMagnitudeOf, Kind kKindOf, int kSteps>
+struct GridBlocks : BigBlocks<kBytes, 8, kKindOf == Kind::kSigned ? kMagnitudeOf : 2 * kMagnitudeOf, false, kKindOf,
                               kKindOf == Kind::kSigned ? ScaleStore::kSignedByte : ScaleStore::kSixteen,
-                              kKindOf == Kind::kSigned ? 0 : kMagnitude> {
+                              kKindOf == Kind::kSigned ? 0 : kMagnitudeOf> {
   static constexpr bool kIsGrid = true;
+  static constexpr int kMagnitude = kMagnitudeOf;  // Panels hold codes that much too large, so that none is negative.
   static constexpr float kScaleFactor = 1.0f / kSteps;
   static uint16_t ScaleBits(const uint8_t* chunk) { return ReadAs<uint16_t>(chunk); }
+};
+
+// The points of a block of 32 columns, as panels store them: the low eight bits of kPoints indices, a word of kHighBits
+// bits that has their other bits (kHighMask at bit kHighStride i for point i), and a sign for each column.
+template <int kPointsOf, int kHighBitsOf = 0, int kHighStrideOf = 0, uint16_t kHighMaskOf = 0>
+struct PointFields {
+  static constexpr int kPoints = kPointsOf;
+  static constexpr int kHighBits = kHighBitsOf;
+  static constexpr int kHighStride = kHighStrideOf;
+  static constexpr uint16_t kHighMask = kHighMaskOf;
+};
+struct BlockOfPoints {
+  uint8_t low[8];
+  uint16_t high = 0;
+  uint32_t signs = 0;
 };
 
 // Codes from the points of a block and its signs, a bit each.
 template <class Format>
 struct SignedPoints {
+  static constexpr bool kHasSigns = true;
   template <class Isa>
   static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
     return WithSigns<Isa>(chunk, b, Format::Signs(chunk, b));
@@ -65,26 +82,58 @@ inline uint32_t EvenSigns32(uint32_t sevens) {
   return bits | (parity & 0x01010101) << 7;
 }
 
-// The product scale of a format with one scale for each 32 columns. odd: block 0 in the lowest byte.
-template <class Isa, class Format>
-inline typename Isa::Floats OddScales(const uint8_t* chunk, uint64_t odd) {
-  const uint16_t d = Format::ScaleBits(chunk);
-  const float scale = Isa::Half(reinterpret_cast<const uint8_t*>(&d)) * Format::kScaleFactor;
-  return Isa::Mul(Isa::Set(scale), Isa::FromBytes(odd));
-}
-
+// Formats with an odd scale for each 32 columns: Format::Odd(chunk) has a byte each, block 0 in the lowest.
 template <class Format>
-inline void OddFields(const uint8_t* chunk, uint64_t odd, ScaleFields& fields) {
-  fields.d[0] = Format::ScaleBits(chunk);
-  memcpy(fields.s, &odd, sizeof(odd));
-}
+struct OddScales {
+  template <class Isa>
+  static void Scales(const uint8_t* chunk, int, typename Isa::Floats& d, typename Isa::Floats&) {
+    const uint16_t half = Format::ScaleBits(chunk);
+    const float scale = Isa::Half(reinterpret_cast<const uint8_t*>(&half)) * Format::kScaleFactor;
+    d = Isa::Mul(Isa::Set(scale), Isa::FromBytes(Format::Odd(chunk)));
+  }
+  static void Fields(const uint8_t* chunk, int, ScaleFields& fields) {
+    const uint64_t odd = Format::Odd(chunk);
+    fields.d[0] = Format::ScaleBits(chunk);
+    memcpy(fields.s, &odd, sizeof(odd));
+  }
+};
+
+// The same for each 16 columns: Format::Odd(chunk, first, second) has those of four blocks in each word.
+template <class Format>
+struct OddSixteens {
+  template <class Isa>
+  static typename Isa::Shorts Scales16(const uint8_t* chunk) {
+    uint64_t first, second;
+    Format::Odd(chunk, first, second);
+    return Isa::ShortsFrom(first, second);
+  }
+  static void Fields(const uint8_t* chunk, int, ScaleFields& fields) {
+    uint64_t first, second;
+    Format::Odd(chunk, first, second);
+    fields.d[0] = Format::ScaleBits(chunk);
+    memcpy(fields.s, &first, sizeof(first));
+    memcpy(fields.s + 8, &second, sizeof(second));
+  }
+};
+
+// Such scales in a nibble each, from Format::kNibbles on.
+template <class Format>
+struct NibbleSixteens : OddSixteens<Format> {
+  static void Odd(const uint8_t* chunk, uint64_t& first, uint64_t& second) {
+    first = OddNumbers(SpreadNibbles(ReadAs<uint32_t>(chunk + Format::kNibbles)));
+    second = OddNumbers(SpreadNibbles(ReadAs<uint32_t>(chunk + Format::kNibbles + 4)));
+  }
+};
 
 // Two points of four columns.
 inline uint64_t PairOfPoints(const uint32_t* grid, size_t first, size_t second) {
   return grid[first] | static_cast<uint64_t>(grid[second]) << 32;
 }
 
-struct FormatIQ2_XXS : GridBlocks<66, 43, Kind::kSigned, 8>, SignedPoints<FormatIQ2_XXS> {
+struct FormatIQ2_XXS : GridBlocks<66, 43, Kind::kSigned, 8>,
+                       SignedPoints<FormatIQ2_XXS>,
+                       OddScales<FormatIQ2_XXS>,
+                       PointFields<4> {
   static constexpr uint32_t kTypeId = 16;
   template <class Isa>
   static typename Isa::Bytes Points(const uint8_t* chunk, int b) {
@@ -98,42 +147,18 @@ struct FormatIQ2_XXS : GridBlocks<66, 43, Kind::kSigned, 8>, SignedPoints<Format
     for (int b = 0; b < 8; ++b) n |= static_cast<uint64_t>(chunk[9 + 8 * b] >> 4) << (8 * b);
     return OddNumbers(n);
   }
-  template <class Isa>
-  static void Scales(const uint8_t* chunk, int, typename Isa::Floats& d, typename Isa::Floats&) {
-    d = OddScales<Isa, FormatIQ2_XXS>(chunk, Odd(chunk));
-  }
-  static void Fields(const uint8_t* chunk, int, ScaleFields& fields) {
-    OddFields<FormatIQ2_XXS>(chunk, Odd(chunk), fields);
-  }
-};
-
-// Scales of 16 columns in a nibble each.
-template <class Format>
-struct NibbleSixteens {
-  static void Odd(const uint8_t* chunk, uint64_t& first, uint64_t& second) {
-    first = OddNumbers(SpreadNibbles(ReadAs<uint32_t>(chunk + Format::kNibbles)));
-    second = OddNumbers(SpreadNibbles(ReadAs<uint32_t>(chunk + Format::kNibbles + 4)));
+  static const uint64_t* Grid() { return kIq2XxsGrid.points; }
+  static BlockOfPoints Block(const uint8_t* chunk, int b) {
+    BlockOfPoints block = {.low = {}, .signs = Signs(chunk, b)};
+    memcpy(block.low, chunk + 2 + 8 * b, 4);
+    return block;
   }
 };
 
-// The scales of a format with one for each 16 columns.
-template <class Isa, class Format>
-inline typename Isa::Shorts OddShorts(const uint8_t* chunk) {
-  uint64_t first, second;
-  Format::Odd(chunk, first, second);
-  return Isa::ShortsFrom(first, second);
-}
-
-template <class Format>
-inline void OddSixteens(const uint8_t* chunk, ScaleFields& fields) {
-  uint64_t first, second;
-  Format::Odd(chunk, first, second);
-  fields.d[0] = Format::ScaleBits(chunk);
-  memcpy(fields.s, &first, sizeof(first));
-  memcpy(fields.s + 8, &second, sizeof(second));
-}
-
-struct FormatIQ2_XS : GridBlocks<74, 43, Kind::kScaled16, 8>, SignedPoints<FormatIQ2_XS>, NibbleSixteens<FormatIQ2_XS> {
+struct FormatIQ2_XS : GridBlocks<74, 43, Kind::kScaled16, 8>,
+                      SignedPoints<FormatIQ2_XS>,
+                      NibbleSixteens<FormatIQ2_XS>,
+                      PointFields<4, 4, 1, 1> {
   static constexpr uint32_t kTypeId = 17;
   static constexpr size_t kNibbles = 66;
   template <class Isa>
@@ -147,14 +172,21 @@ struct FormatIQ2_XS : GridBlocks<74, 43, Kind::kScaled16, 8>, SignedPoints<Forma
     return EvenSigns32(static_cast<uint32_t>((words >> 9 & 0x7f) | (words >> 18 & 0x3f80) | (words >> 27 & 0x1fc000) |
                                              (words >> 36 & 0xfe00000)));
   }
-  template <class Isa>
-  static typename Isa::Shorts Scales16(const uint8_t* chunk) {
-    return OddShorts<Isa, FormatIQ2_XS>(chunk);
+  static const uint64_t* Grid() { return kIq2XsGrid.points; }
+  static BlockOfPoints Block(const uint8_t* chunk, int b) {
+    BlockOfPoints block = {.low = {}, .signs = Signs(chunk, b)};
+    for (int i = 0; i < 4; ++i) {
+      block.low[i] = chunk[2 + 8 * b + 2 * i];
+      block.high |= static_cast<uint16_t>((chunk[3 + 8 * b + 2 * i] & 1) << i);
+    }
+    return block;
   }
-  static void Fields(const uint8_t* chunk, int, ScaleFields& fields) { OddSixteens<FormatIQ2_XS>(chunk, fields); }
 };
 
-struct FormatIQ2_S : GridBlocks<82, 43, Kind::kScaled16, 8>, SignedPoints<FormatIQ2_S>, NibbleSixteens<FormatIQ2_S> {
+struct FormatIQ2_S : GridBlocks<82, 43, Kind::kScaled16, 8>,
+                     SignedPoints<FormatIQ2_S>,
+                     NibbleSixteens<FormatIQ2_S>,
+                     PointFields<4, 8, 2, 3> {
   static constexpr uint32_t kTypeId = 22;
   static constexpr size_t kNibbles = 74;
   template <class Isa>
@@ -166,14 +198,18 @@ struct FormatIQ2_S : GridBlocks<82, 43, Kind::kScaled16, 8>, SignedPoints<Format
                           grid[low[2] | (high << 4 & 0x300)], grid[low[3] | (high << 2 & 0x300)]);
   }
   static uint32_t Signs(const uint8_t* chunk, int b) { return ReadAs<uint32_t>(chunk + 34 + 4 * b); }
-  template <class Isa>
-  static typename Isa::Shorts Scales16(const uint8_t* chunk) {
-    return OddShorts<Isa, FormatIQ2_S>(chunk);
+  static const uint64_t* Grid() { return kIq2SGrid.points; }
+  static BlockOfPoints Block(const uint8_t* chunk, int b) {
+    BlockOfPoints block = {.low = {}, .high = chunk[66 + b], .signs = Signs(chunk, b)};
+    memcpy(block.low, chunk + 2 + 4 * b, 4);
+    return block;
   }
-  static void Fields(const uint8_t* chunk, int, ScaleFields& fields) { OddSixteens<FormatIQ2_S>(chunk, fields); }
 };
 
-struct FormatIQ3_XXS : GridBlocks<98, 62, Kind::kSigned, 4>, SignedPoints<FormatIQ3_XXS> {
+struct FormatIQ3_XXS : GridBlocks<98, 62, Kind::kSigned, 4>,
+                       SignedPoints<FormatIQ3_XXS>,
+                       OddScales<FormatIQ3_XXS>,
+                       PointFields<8> {
   static constexpr uint32_t kTypeId = 18;
   template <class Isa>
   static typename Isa::Bytes Points(const uint8_t* chunk, int b) {
@@ -188,16 +224,18 @@ struct FormatIQ3_XXS : GridBlocks<98, 62, Kind::kSigned, 4>, SignedPoints<Format
     for (int b = 0; b < 8; ++b) n |= static_cast<uint64_t>(chunk[69 + 4 * b] >> 4) << (8 * b);
     return OddNumbers(n);
   }
-  template <class Isa>
-  static void Scales(const uint8_t* chunk, int, typename Isa::Floats& d, typename Isa::Floats&) {
-    d = OddScales<Isa, FormatIQ3_XXS>(chunk, Odd(chunk));
-  }
-  static void Fields(const uint8_t* chunk, int, ScaleFields& fields) {
-    OddFields<FormatIQ3_XXS>(chunk, Odd(chunk), fields);
+  static const uint32_t* Grid() { return kIq3XxsGrid.points; }
+  static BlockOfPoints Block(const uint8_t* chunk, int b) {
+    BlockOfPoints block = {.low = {}, .signs = Signs(chunk, b)};
+    memcpy(block.low, chunk + 2 + 8 * b, 8);
+    return block;
   }
 };
 
-struct FormatIQ3_S : GridBlocks<110, 15, Kind::kSigned, 1>, SignedPoints<FormatIQ3_S> {
+struct FormatIQ3_S : GridBlocks<110, 15, Kind::kSigned, 1>,
+                     SignedPoints<FormatIQ3_S>,
+                     OddScales<FormatIQ3_S>,
+                     PointFields<8, 8, 1, 1> {
   static constexpr uint32_t kTypeId = 21;
   template <class Isa>
   static typename Isa::Bytes Points(const uint8_t* chunk, int b) {
@@ -210,12 +248,11 @@ struct FormatIQ3_S : GridBlocks<110, 15, Kind::kSigned, 1>, SignedPoints<FormatI
   }
   static uint32_t Signs(const uint8_t* chunk, int b) { return ReadAs<uint32_t>(chunk + 74 + 4 * b); }
   static uint64_t Odd(const uint8_t* chunk) { return OddNumbers(SpreadNibbles(ReadAs<uint32_t>(chunk + 106))); }
-  template <class Isa>
-  static void Scales(const uint8_t* chunk, int, typename Isa::Floats& d, typename Isa::Floats&) {
-    d = OddScales<Isa, FormatIQ3_S>(chunk, Odd(chunk));
-  }
-  static void Fields(const uint8_t* chunk, int, ScaleFields& fields) {
-    OddFields<FormatIQ3_S>(chunk, Odd(chunk), fields);
+  static const uint32_t* Grid() { return kIq3SGrid.points; }
+  static BlockOfPoints Block(const uint8_t* chunk, int b) {
+    BlockOfPoints block = {.low = {}, .high = chunk[66 + b], .signs = Signs(chunk, b)};
+    memcpy(block.low, chunk + 2 + 8 * b, 8);
+    return block;
   }
 };
 
@@ -228,13 +265,18 @@ inline typename Isa::Bytes TernaryPoints(size_t a, size_t b, size_t c, size_t d)
 
 template <class Format>
 struct TernaryCodes {
+  static constexpr bool kHasSigns = false;
+  static const uint64_t* Grid() { return kIq1Grid.points; }
   template <class Isa>
   static void AllCodes(const uint8_t* chunk, typename Isa::Bytes (&codes)[8]) {
     for (int b = 0; b < 8; ++b) codes[b] = Format::template Codes<Isa>(chunk, b);
   }
 };
 
-struct FormatIQ1_S : GridBlocks<50, 9, Kind::kSigned, 8>, TernaryCodes<FormatIQ1_S> {
+struct FormatIQ1_S : GridBlocks<50, 9, Kind::kSigned, 8>,
+                     TernaryCodes<FormatIQ1_S>,
+                     OddScales<FormatIQ1_S>,
+                     PointFields<4, 16, 3, 7> {
   static constexpr uint32_t kTypeId = 19;
   template <class Isa>
   static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
@@ -249,16 +291,18 @@ struct FormatIQ1_S : GridBlocks<50, 9, Kind::kSigned, 8>, TernaryCodes<FormatIQ1
     for (int b = 0; b < 8; ++b) n |= static_cast<uint64_t>(chunk[35 + 2 * b] >> 4 & 7) << (8 * b);
     return OddNumbers(n);
   }
-  template <class Isa>
-  static void Scales(const uint8_t* chunk, int, typename Isa::Floats& d, typename Isa::Floats&) {
-    d = OddScales<Isa, FormatIQ1_S>(chunk, Odd(chunk));
-  }
-  static void Fields(const uint8_t* chunk, int, ScaleFields& fields) {
-    OddFields<FormatIQ1_S>(chunk, Odd(chunk), fields);
+  static constexpr int ShiftBit(int /*point*/) { return 15; }  // Of the word that has the high bits.
+  static BlockOfPoints Block(const uint8_t* chunk, int b) {
+    BlockOfPoints block = {.low = {}, .high = ReadAs<uint16_t>(chunk + 34 + 2 * b)};
+    memcpy(block.low, chunk + 2 + 4 * b, 4);
+    return block;
   }
 };
 
-struct FormatIQ1_M : GridBlocks<56, 9, Kind::kScaled16, 8>, TernaryCodes<FormatIQ1_M> {
+struct FormatIQ1_M : GridBlocks<56, 9, Kind::kScaled16, 8>,
+                     TernaryCodes<FormatIQ1_M>,
+                     OddSixteens<FormatIQ1_M>,
+                     PointFields<4, 16, 4, 7> {
   static constexpr uint32_t kTypeId = 29;
   template <class Isa>
   static typename Isa::Bytes Codes(const uint8_t* chunk, int b) {
@@ -284,11 +328,12 @@ struct FormatIQ1_M : GridBlocks<56, 9, Kind::kScaled16, 8>, TernaryCodes<FormatI
     first = OddNumbers(four(0) | four(1) << 32);
     second = OddNumbers(four(2) | four(3) << 32);
   }
-  template <class Isa>
-  static typename Isa::Shorts Scales16(const uint8_t* chunk) {
-    return OddShorts<Isa, FormatIQ1_M>(chunk);
+  static constexpr int ShiftBit(int point) { return 4 * point + 3; }
+  static BlockOfPoints Block(const uint8_t* chunk, int b) {
+    BlockOfPoints block = {.low = {}, .high = ReadAs<uint16_t>(chunk + 32 + 2 * b)};
+    memcpy(block.low, chunk + 4 * b, 4);
+    return block;
   }
-  static void Fields(const uint8_t* chunk, int, ScaleFields& fields) { OddSixteens<FormatIQ1_M>(chunk, fields); }
 };
 
 }  // namespace

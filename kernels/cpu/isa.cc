@@ -16,6 +16,8 @@ const char* IsaName(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Vbmi:
+      return "avx512_vbmi";
   }
   return "unknown";
 }
@@ -25,6 +27,7 @@ bool IsaSupported(Isa isa) {
 #if defined(__x86_64__)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   if (isa == Isa::kAvx2) return avx2;
+  if (isa == Isa::kAvx512Vbmi && !__builtin_cpu_supports("avx512vbmi")) return false;
   return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
@@ -34,22 +37,22 @@ bool IsaSupported(Isa isa) {
 }
 
 absl::StatusOr<Isa> ChooseIsa() {
-  constexpr Isa kBestFirst[] = {Isa::kAvx512, Isa::kAvx2, Isa::kScalar};
   const char* forced = std::getenv("BARN_CPU_ISA");
   if (forced == nullptr || *forced == '\0') {
-    for (Isa isa : kBestFirst) {
-      if (IsaSupported(isa)) return isa;
+    Isa best = Isa::kScalar;
+    for (Isa isa : kIsas) {
+      if (IsaSupported(isa)) best = isa;
     }
-    return Isa::kScalar;
+    return best;
   }
-  for (Isa isa : kBestFirst) {
+  for (Isa isa : kIsas) {
     if (std::string_view(forced) != IsaName(isa)) continue;
     if (IsaSupported(isa)) return isa;
     return absl::InvalidArgumentError(
         absl::StrCat("BARN_CPU_ISA=", forced, ": this machine lacks that instruction set"));
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("BARN_CPU_ISA=", forced, " is unknown; the choices are scalar, avx2 and avx512"));
+      absl::StrCat("BARN_CPU_ISA=", forced, " is unknown; the choices are scalar, avx2, avx512 and avx512_vbmi"));
 }
 
 }  // namespace barn

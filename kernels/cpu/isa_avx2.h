@@ -40,6 +40,17 @@ struct Avx2Isa {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(Load16(table)), a);
   }
 
+  static Bytes Trits(Bytes a, Bytes powers) {
+    const __m256i even = _mm256_mullo_epi16(a, powers);  // Its lower bytes are those of the products of lower bytes.
+    const __m256i odd = _mm256_mullo_epi16(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(powers, 8));
+    const __m256i fractions = _mm256_or_si256(And16(even, 0x00ff), _mm256_slli_epi16(odd, 8));
+    const auto at_least = [&](int value) {
+      return _mm256_cmpeq_epi8(_mm256_max_epu8(fractions, _mm256_set1_epi8(static_cast<char>(value))), fractions);
+    };
+    return _mm256_sub_epi8(_mm256_setzero_si256(), _mm256_add_epi8(at_least(86), at_least(171)));
+  }
+  static __m256i And16(__m256i a, int16_t mask) { return _mm256_and_si256(a, _mm256_set1_epi16(mask)); }
+
   static Bytes FromWords(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return _mm256_setr_epi64x(static_cast<long long>(a), static_cast<long long>(b), static_cast<long long>(c),
                               static_cast<long long>(d));

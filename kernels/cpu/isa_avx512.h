@@ -12,11 +12,15 @@ struct Avx512Isa : Avx2PanelIsa {
   static __m256i BlockSums(__m256i codes, const int8_t* x) {
     return _mm256_dpbusd_epi32(_mm256_setzero_si256(), codes, Load(x));
   }
-  template <int kMax>
-  static Ints Dots(const Bytes (&codes)[8], const int8_t* x) {
-    __m256i sums[8], even, odd;
+  static void HalfDots(const Bytes (&codes)[8], const int8_t* x, Ints& even, Ints& odd) {
+    __m256i sums[8];
     for (int b = 0; b < 8; ++b) sums[b] = BlockSums(codes[b], x + 32 * b);
     FoldHalves(sums, even, odd);
+  }
+  template <int kMax>
+  static Ints Dots(const Bytes (&codes)[8], const int8_t* x) {
+    __m256i even, odd;
+    HalfDots(codes, x, even, odd);
     return _mm256_add_epi32(even, odd);
   }
   static Ints SignedDots(const Bytes (&codes)[8], const int8_t* x, const int16_t* sums16) {
@@ -27,9 +31,8 @@ struct Avx512Isa : Avx2PanelIsa {
   }
   template <int kMax>
   static Ints ScaledDots(const Bytes (&codes)[8], const int8_t* x, Shorts scales) {
-    __m256i sums[8], even, odd;
-    for (int b = 0; b < 8; ++b) sums[b] = BlockSums(codes[b], x + 32 * b);
-    FoldHalves(sums, even, odd);
+    __m256i even, odd;
+    HalfDots(codes, x, even, odd);
     const __m256i even_scales = _mm256_srai_epi32(_mm256_slli_epi32(scales, 16), 16);
     const __m256i odd_scales = _mm256_srai_epi32(scales, 16);
     return _mm256_add_epi32(_mm256_mullo_epi32(even, even_scales), _mm256_mullo_epi32(odd, odd_scales));
@@ -137,31 +140,43 @@ struct Avx512Isa : Avx2PanelIsa {
   template <class Source, int kPanels, int kTokens>
   BARN_INLINED static void PanelSignedDots(const Source (&codes)[kPanels], const int8_t* x, const int16_t* sums16,
                                            PanelInts (&dots)[kPanels][kTokens]) {
+    PanelOffsetDots<255, 128>(codes, x, sums16, dots);
+  }
+  // The codes are kOffset too large.
+  template <int kMax, int kOffset, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelOffsetDots(const Source (&codes)[kPanels], const int8_t* x, const int16_t* sums16,
+                                           PanelInts (&dots)[kPanels][kTokens]) {
     for (int t = 0; t < kTokens; ++t) {
-      const PanelInts shift = ShortProducts(_mm512_set1_epi16(-128), sums16 + 2 * t);
-      for (int p = 0; p < kPanels; ++p) dots[p][t] = shift;
+      const PanelInts start = ShortProducts(_mm512_set1_epi16(-kOffset), sums16 + 2 * t);
+      for (int p = 0; p < kPanels; ++p) dots[p][t] = start;
     }
     AddDots<0, 8>(codes, x, dots);
   }
-  // scales: [2, rows] for each panel, of the halves of the block. The codes are kOffset too large.
-  template <int kMax, int kOffset, class Source, int kPanels, int kTokens>
-  BARN_INLINED static void PanelScaledDots(const Source (&codes)[kPanels], const uint8_t* const (&scales)[kPanels],
+  // Of one half of the block, whose codes are kOffset too large.
+  template <int kHalf, int kMax, int kOffset, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelHalfDots(const Source (&codes)[kPanels], const int8_t* x, const int16_t* sums16,
+                                         PanelInts (&dots)[kPanels][kTokens]) {
+    for (int t = 0; t < kTokens; ++t) {
+      PanelInts start = _mm512_setzero_si512();
+      if constexpr (kOffset != 0) {
+        constexpr auto kPair = static_cast<uint32_t>(-kOffset & 0xffff) << (16 * kHalf);
+        start = ShortProducts(_mm512_set1_epi32(static_cast<int>(kPair)), sums16 + 2 * t);
+      }
+      for (int p = 0; p < kPanels; ++p) dots[p][t] = start;
+    }
+    AddDots<4 * kHalf, 4>(codes, x, dots);
+  }
+  // scales: of the halves of the block. The codes are kOffset too large.
+  template <int kMax, int kOffset, class Source, class Scales, int kPanels, int kTokens>
+  BARN_INLINED static void PanelScaledDots(const Source (&codes)[kPanels], const Scales (&scales)[kPanels],
                                            const int8_t* x, const int16_t* sums16,
                                            PanelInts (&dots)[kPanels][kTokens]) {
     // The halves one after the other: their sums would not fit the registers together.
     Unroll<2>([&]<int kHalf>() BARN_INLINED {
       PanelInts half[kPanels][kTokens];
-      for (int t = 0; t < kTokens; ++t) {
-        PanelInts start = _mm512_setzero_si512();
-        if constexpr (kOffset != 0) {
-          constexpr auto kPair = static_cast<uint32_t>(-kOffset & 0xffff) << (16 * kHalf);
-          start = ShortProducts(_mm512_set1_epi32(static_cast<int>(kPair)), sums16 + 2 * t);
-        }
-        for (int p = 0; p < kPanels; ++p) half[p][t] = start;
-      }
-      AddDots<4 * kHalf, 4>(codes, x, half);
+      PanelHalfDots<kHalf, kMax, kOffset>(codes, x, sums16, half);
       for (int p = 0; p < kPanels; ++p) {
-        const PanelInts scale = PanelSignedBytes(scales[p] + kHalf * kPanelRows);
+        const PanelInts scale = scales[p].template Half<kHalf>();
         for (int t = 0; t < kTokens; ++t) {
           const PanelInts product = _mm512_mullo_epi32(half[p][t], scale);
           dots[p][t] = kHalf == 0 ? product : _mm512_add_epi32(dots[p][t], product);
@@ -246,6 +261,44 @@ struct Avx512Isa : Avx2PanelIsa {
     PanelInts tables_[kTables];
   };
   static void PanelStoreCodes(uint8_t* p, PanelInts codes) { _mm512_storeu_si512(p, codes); }
+
+  // Panels of points (grid_layout.h).
+  static constexpr bool kSplitsSigns = false;
+  BARN_INLINED static PanelInts PanelWords(const uint8_t* p) { return _mm512_cvtepu16_epi32(Load(p)); }
+  template <int kMask>
+  BARN_INLINED static PanelInts PanelOdd(PanelInts lanes, int from) {
+    const __m512i n = _mm512_and_si512(_mm512_srli_epi32(lanes, from), _mm512_set1_epi32(kMask));
+    return _mm512_or_si512(_mm512_add_epi32(n, n), _mm512_set1_epi32(1));
+  }
+  template <int kBit>
+  BARN_INLINED static PanelInts PanelSpreadBit(PanelInts lanes) {
+    return _mm512_srai_epi32(_mm512_slli_epi32(lanes, 31 - kBit), 31);
+  }
+  template <int kJ, int kOffset>
+  BARN_INLINED static PanelInts PanelWithSigns(PanelInts magnitudes, PanelInts signs) {
+    const __m512i offset = _mm512_set1_epi8(kOffset);
+    const __mmask64 negative = _mm512_test_epi8_mask(signs, _mm512_set1_epi8(static_cast<char>(1 << kJ)));
+    return _mm512_mask_sub_epi8(_mm512_add_epi8(offset, magnitudes), negative, offset, magnitudes);
+  }
+  template <int kOffset>
+  BARN_INLINED static PanelInts PanelEighths(PanelInts g, PanelInts down) {
+    const __m512i shift = _mm512_add_epi8(_mm512_add_epi8(down, down), _mm512_set1_epi8(kOffset + 1));
+    const __m512i eights = _mm512_and_si512(_mm512_slli_epi16(g, 3), _mm512_set1_epi8(static_cast<char>(0xf8)));
+    return _mm512_add_epi8(eights, shift);
+  }
+  // Eight rows at a time: one by one is how points come out of memory.
+  template <class Format, int kPoint, int kRegisters>
+  BARN_INLINED static void PanelPoints(const uint8_t* low, const uint8_t* high, bool odd,
+                                       PanelInts (&points)[kRegisters]) {
+    Avx2PanelIsa::PanelInts first[kRegisters], last[kRegisters];
+    Avx2PanelIsa::PanelPoints<Format, kPoint, kPanelRows>(low, high, odd, first);
+    Avx2PanelIsa::PanelPoints<Format, kPoint, kPanelRows>(low + 8, high + (Format::kHighBits == 16 ? 16 : 8), odd,
+                                                          last);
+    for (int i = 0; i < kRegisters; ++i) points[i] = JoinHalves(first[i], last[i]);
+  }
+  BARN_INLINED static PanelInts JoinHalves(__m256i low, __m256i high) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  }
 
   using Wide = __m512;
   static Wide WideZero() { return _mm512_setzero_ps(); }

@@ -63,6 +63,11 @@ struct ScalarIsa {
     return Make<Bytes>([&](size_t i) { return static_cast<uint8_t>(table[a.v[i]]); });
   }
 
+  // The digit of base 3 behind the point of a * powers / 256, whose whole part does not count.
+  static Bytes Trits(Bytes a, Bytes powers) {
+    return Make<Bytes>([&](size_t i) { return static_cast<uint8_t>((a.v[i] * powers.v[i] & 255) * 3 >> 8); });
+  }
+
   // Four times 8 bytes.
   static Bytes FromWords(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     const uint64_t words[4] = {a, b, c, d};
@@ -176,6 +181,11 @@ struct ScalarIsa {
     return Make<Ints>([&](size_t b) {
       return Dot16<int8_t>(codes[b].v, x + 32 * b) + Dot16<int8_t>(codes[b].v + 16, x + 32 * b + 16);
     });
+  }
+  // Of the halves of each block.
+  static void HalfDots(const Bytes (&codes)[8], const int8_t* x, Ints& first, Ints& second) {
+    first = Make<Ints>([&](size_t b) { return Dot16<uint8_t>(codes[b].v, x + 32 * b); });
+    second = Make<Ints>([&](size_t b) { return Dot16<uint8_t>(codes[b].v + 16, x + 32 * b + 16); });
   }
   // Each half of a block is multiplied by its own integer scale.
   template <int kMax>

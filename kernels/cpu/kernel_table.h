@@ -103,9 +103,8 @@ constexpr size_t kTypeIds = 48;  // GGUF type ids are below.
 struct KernelTable {
   // By GGUF type id; null where a format has no int8 product and is decoded to f32 instead.
   void (*int8_product[kTypeIds])(const Int8Args&) = {};
-  // Which activations it wants: false: ScaleSpan::kBlock, true: ScaleSpan::kChunk.
-  bool chunk_scales[kTypeIds] = {};
-  PackedFormat packed[kTypeIds] = {};  // Empty where rows stay as they are; all of it when panel_rows is 0.
+  ScaleSpan scale_span[kTypeIds] = {};  // Of the activations that it wants.
+  PackedFormat packed[kTypeIds] = {};   // Empty where rows stay as they are; all of it when panel_rows is 0.
   size_t panel_rows = 0;
   // Null where panel_rows is 0: nothing reads tiles then.
   void (*make_tiles)(const QuantizedView& x, const int32_t* index, size_t tokens, int8_t* codes, float* scales,
@@ -126,5 +125,6 @@ constexpr size_t Int8ScratchBytes(size_t blocks) { return PanelBytesMax(blocks) 
 const KernelTable& ScalarKernels();
 const KernelTable& Avx2Kernels();
 const KernelTable& Avx512Kernels();
+const KernelTable& Avx512VbmiKernels();
 
 }  // namespace barn

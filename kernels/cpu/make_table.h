@@ -1,7 +1,8 @@
 #pragma once
 
 #include "kernels/cpu/float_driver.h"
-#include "kernels/cpu/int8_grid_formats.h"
+#include "kernels/cpu/grid_driver.h"
+#include "kernels/cpu/int8_rare_formats.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/packed_driver.h"
 
@@ -10,7 +11,12 @@ namespace {
 
 template <class Isa, class Format>
 void AddPanels(KernelTable& table) {
-  if constexpr (!Format::kIsGrid) {
+  if constexpr (Format::kKeepsRows) {
+    return;
+  } else if constexpr (Format::kIsGrid) {
+    table.packed[Format::kTypeId] = {PanelBytes<Isa, Points<Format>>, PackPointPanel<Isa, Format>,
+                                     PointsProduct<Isa, Format>};
+  } else {
     table.packed[Format::kTypeId] = {PanelBytes<Isa, Format>, PackPanel<Isa, Format>, PackedProduct<Isa, Format>};
   }
 }
@@ -19,7 +25,7 @@ template <class Isa, class... Formats>
 KernelTable TableOf() {
   KernelTable table;
   ((table.int8_product[Formats::kTypeId] = Int8Product<Isa, Formats>), ...);
-  ((table.chunk_scales[Formats::kTypeId] = Formats::kKind == Kind::kChunk), ...);
+  ((table.scale_span[Formats::kTypeId] = Formats::kKind == Kind::kChunk ? ScaleSpan::kChunk : ScaleSpan::kBlock), ...);
   if constexpr (Isa::kPanelRows > 0) {
     (AddPanels<Isa, Formats>(table), ...);
     table.panel_rows = Isa::kPanelRows;
@@ -36,7 +42,8 @@ template <class Isa>
 KernelTable MakeTable() {
   return TableOf<Isa, FormatQ4_0, FormatQ4_1, FormatQ5_0, FormatQ5_1, FormatQ8_0, FormatQ2_K, FormatQ3_K, FormatQ4_K,
                  FormatQ5_K, FormatQ6_K, FormatIQ4_NL, FormatIQ4_XS, FormatMXFP4, FormatIQ1_S, FormatIQ1_M,
-                 FormatIQ2_XXS, FormatIQ2_XS, FormatIQ2_S, FormatIQ3_XXS, FormatIQ3_S>();
+                 FormatIQ2_XXS, FormatIQ2_XS, FormatIQ2_S, FormatIQ3_XXS, FormatIQ3_S, FormatTQ1_0, FormatTQ2_0,
+                 FormatNVFP4, FormatQ1_0, FormatQ2_0>();
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ struct PackedBlock {
   static constexpr int kLowBits = Planes<kBits>::kLowBits;
   static constexpr int kHighBits = Planes<kBits>::kHighBits;
   static constexpr size_t kRegister = 4 * Isa::kPanelRows;
+  static constexpr bool kSplitsSigns = false;
 
   const uint8_t* planes;
 
@@ -43,6 +44,16 @@ struct PackedBlock {
     } else {
       return Isa::template PanelBits<kJ / kWidth * kWidth, kTo, (1 << kWidth) - 1>(stored);
     }
+  }
+};
+
+// Integer scales of the halves of a block, a signed byte for each row.
+template <class Isa>
+struct ByteSixteens {
+  const uint8_t* bytes;
+  template <int kHalf>
+  BARN_INLINED typename Isa::PanelInts Half() const {
+    return Isa::PanelSignedBytes(bytes + kHalf * Isa::kPanelRows);
   }
 };
 
@@ -83,16 +94,17 @@ class PackedChunk {
       return Isa::PanelMul(scale, Isa::PanelSet(Format::kMinFactor));
     }
   }
-  const uint8_t* Sixteens(size_t b) const { return chunk_ + layout_.s + 2 * kRows * b; }
+  ByteSixteens<Isa> Sixteens(size_t b) const { return {chunk_ + layout_.s + 2 * kRows * b}; }
   BARN_INLINED Floats ChunkScale() const { return d_; }
   BARN_INLINED Floats ChunkMin() const { return dmin_; }
   BARN_INLINED typename Isa::PanelInts ScalePairs(size_t b) const {
-    if constexpr (Layout::kStore == ScaleStore::kNibblePairs) return Isa::PanelLowNibbles(Isa::PanelPairs(Sixteens(b)));
-    return Isa::PanelPairs(Sixteens(b));
+    if constexpr (Layout::kStore == ScaleStore::kNibblePairs)
+      return Isa::PanelLowNibbles(Isa::PanelPairs(Sixteens(b).bytes));
+    return Isa::PanelPairs(Sixteens(b).bytes);
   }
   BARN_INLINED typename Isa::PanelInts MinPairs(size_t b) const {
     if constexpr (Layout::kStore == ScaleStore::kNibblePairs) {
-      return Isa::PanelHighNibbles(Isa::PanelPairs(Sixteens(b)));
+      return Isa::PanelHighNibbles(Isa::PanelPairs(Sixteens(b).bytes));
     }
     return Isa::PanelPairs(chunk_ + layout_.m + 2 * kRows * b);
   }
@@ -151,21 +163,39 @@ template <class Isa, class Format, int kPanels, int kTokens, int kB>
 BARN_INLINED inline void AddBlock(const PackedChunk<Isa, Format> (&chunks)[kPanels], size_t block, const TokenTile& x,
                                   typename Isa::PanelFloats (&sums)[kPanels][kTokens]) {
   using Floats = typename Isa::PanelFloats;
-  PackedBlock<Isa, Format> codes[kPanels];
+  using Block = PackedBlock<Isa, Format>;
+  Block codes[kPanels];
   for (int p = 0; p < kPanels; ++p) codes[p] = chunks[p].Codes(kB);
   const int8_t* x_codes = x.codes + 32 * kTokens * block;
   const float* x_scales = x.scales + kTokens * block;
   const float* x_sums = x.sums + kTokens * block;
   const int16_t* sums16 = x.sums16 + 2 * kTokens * block;
   typename Isa::PanelInts dots[kPanels][kTokens];
-  if constexpr (Format::kKind == Kind::kAffine) {
+  if constexpr (Format::kKind == Kind::kHalves) {
+    Unroll<2>([&]<int kHalf>() BARN_INLINED {
+      Isa::template PanelHalfDots<kHalf, Format::kMaxCode, Format::kOffset>(codes, x_codes, sums16, dots);
+      for (int p = 0; p < kPanels; ++p) {
+        const Floats scale = kHalf == 0 ? chunks[p].Scale(kB) : chunks[p].Min(kB, Floats{});
+        for (int t = 0; t < kTokens; ++t) {
+          const Floats product = Isa::PanelMul(scale, Isa::PanelSet(x_scales[t]));
+          sums[p][t] = Isa::PanelMulAdd(Isa::PanelToFloats(dots[p][t]), product, sums[p][t]);
+        }
+      }
+    });
+    return;
+  } else if constexpr (Format::kKind == Kind::kAffine) {
     Isa::template PanelDots<Format::kMaxCode>(codes, x_codes, dots);
+  } else if constexpr (Format::kKind == Kind::kSigned && Format::kIsGrid) {
+    constexpr int kOffset = Block::kSplitsSigns ? 0 : Format::kMagnitude;
+    Isa::template PanelOffsetDots<kOffset + Format::kMagnitude, kOffset>(codes, x_codes, sums16, dots);
   } else if constexpr (Format::kKind == Kind::kSigned) {
     Isa::PanelSignedDots(codes, x_codes, sums16, dots);
   } else {
-    const uint8_t* sixteens[kPanels];
+    decltype(chunks[0].Sixteens(kB)) sixteens[kPanels];
     for (int p = 0; p < kPanels; ++p) sixteens[p] = chunks[p].Sixteens(kB);
-    Isa::template PanelScaledDots<Format::kMaxCode, Format::kOffset>(codes, sixteens, x_codes, sums16, dots);
+    constexpr int kOffset = Block::kSplitsSigns ? 0 : Format::kOffset;  // Magnitudes have none.
+    Isa::template PanelScaledDots<Format::kMaxCode - Format::kOffset + kOffset, kOffset>(codes, sixteens, x_codes,
+                                                                                         sums16, dots);
   }
   for (int p = 0; p < kPanels; ++p) {
     const Floats scale = chunks[p].Scale(kB);
@@ -267,7 +297,9 @@ template <class Isa, class Format, int kPanels, int kTokens>
   };
   size_t block = 0;
   for (; block + 8 <= blocks; block += 8, panel += ChunkLayout<Isa, Format>(8).bytes) add(8, block);
-  if (block < blocks) add(blocks - block, block);
+  if constexpr (!Format::kWholeChunks) {
+    if (block < blocks) add(blocks - block, block);
+  }
   for (int p = 0; p < kPanels; ++p) {
     const Floats bias_lanes = bias == nullptr ? Isa::PanelSet(0.0f) : Isa::PanelLoad(bias + p * Isa::kPanelRows);
     for (int t = 0; t < kTokens; ++t) {
@@ -287,7 +319,8 @@ inline TokenTile TileAt(const PackedArgs& a, size_t token) {
   return {tiles.codes + 32 * block, tiles.scales + block, tiles.sums + block, tiles.sums16 + 2 * block};
 }
 
-template <class Isa, class Format, int kPanels>
+// kTile: the tokens of the largest tile.
+template <class Isa, class Format, int kPanels, int kTile = kTileTokens>
 void PanelsTimesAll(const uint8_t* panel, const PackedArgs& a, size_t row) {
   const float* bias = a.bias == nullptr ? nullptr : a.bias + row;
   const size_t panel_bytes = PanelBytes<Isa, Format>(a.blocks);
@@ -308,32 +341,31 @@ void PanelsTimesAll(const uint8_t* panel, const PackedArgs& a, size_t row) {
     }
   };
   static_assert(kTileTokens == 4);
-  tiles_of.template operator()<4>();
+  if constexpr (kTile == 4) tiles_of.template operator()<4>();
   tiles_of.template operator()<2>();
   tiles_of.template operator()<1>();
 }
 
-// So many tokens pay for folding the integer scales of a panel into its codes.
-constexpr size_t kFoldTokensMin = 16;
-
-template <class Isa, class Format>
-void FoldedProduct(const PackedArgs& a) {
-  const size_t panel_bytes = PanelBytes<Isa, Format>(a.blocks);
-  const size_t folded_bytes = PanelBytes<Isa, Folded<Format>>(a.blocks);
+// Products of panels in another form, Copied, which `copy` makes of kTogether of them at a time.
+template <class Isa, class Stored, class Copied, int kTogether>
+void ProductOfCopies(const PackedArgs& a, void (*copy)(const uint8_t* panel, size_t blocks, uint8_t* out)) {
+  const size_t panel_bytes = PanelBytes<Isa, Stored>(a.blocks);
+  const size_t copied_bytes = PanelBytes<Isa, Copied>(a.blocks);
   const uint8_t* panel = a.panels;
   for (size_t row = 0; row < a.rows;) {
-    const size_t panels = a.rows - row >= 2 * Isa::kPanelRows ? 2 : 1;
-    for (size_t p = 0; p < panels; ++p, panel += panel_bytes) {
-      FoldPanel<Isa, Format>(panel, a.blocks, a.scratch + p * folded_bytes);
-    }
-    if (panels == 2) {
-      PanelsTimesAll<Isa, Folded<Format>, 2>(a.scratch, a, row);
+    const size_t panels = a.rows - row >= kTogether * Isa::kPanelRows ? kTogether : 1;
+    for (size_t p = 0; p < panels; ++p, panel += panel_bytes) copy(panel, a.blocks, a.scratch + p * copied_bytes);
+    if (panels == kTogether) {
+      PanelsTimesAll<Isa, Copied, kTogether>(a.scratch, a, row);
     } else {
-      PanelsTimesAll<Isa, Folded<Format>, 1>(a.scratch, a, row);
+      PanelsTimesAll<Isa, Copied, 1>(a.scratch, a, row);
     }
     row += panels * Isa::kPanelRows;
   }
 }
+
+// So many tokens pay for folding the integer scales of a panel into its codes.
+constexpr size_t kFoldTokensMin = 16;
 
 // Panels lie one behind the other: two together are two streams from memory, which are slower than one. Many tokens
 // find panels in the cache, and there two share each broadcast of activations.
@@ -342,7 +374,9 @@ constexpr size_t kTogetherTokensMin = 16;
 template <class Isa, class Format>
 void PackedProduct(const PackedArgs& a) {
   if constexpr (Isa::kFoldsScales && Format::kKind == Kind::kChunk) {
-    if (a.tokens >= kFoldTokensMin) return FoldedProduct<Isa, Format>(a);
+    if (a.tokens >= kFoldTokensMin) {
+      return ProductOfCopies<Isa, Format, Folded<Format>, 2>(a, FoldPanel<Isa, Format>);
+    }
   }
   const size_t panel_bytes = PanelBytes<Isa, Format>(a.blocks);
   const uint8_t* panel = a.panels;

@@ -95,30 +95,69 @@ struct Avx2PanelIsa : Avx2Isa {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, Spread(x)));
   }
 
-  // Adds the products of code registers kFirst .. kFirst + kCount - 1, in 16 bits. x: [8, tokens] groups of four.
+  // Products of code register kJ with four activations of each token at x, pairs of them added up in 16 bits.
+  template <int kJ, class Source, int kTokens>
+  BARN_INLINED static void PairProducts(const Source& codes, const int8_t* x, __m256i (&products)[kTokens]) {
+    if constexpr (Source::kSplitsSigns) {
+      const __m256i magnitudes = codes.template Coordinates<kJ>();
+      const __m256i directions = Directions<kJ>(codes.Signs());
+      for (int t = 0; t < kTokens; ++t) {
+        products[t] = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(Spread(x + 4 * t), directions));
+      }
+    } else {
+      const __m256i weights = codes.template Code<kJ>();
+      for (int t = 0; t < kTokens; ++t) products[t] = _mm256_maddubs_epi16(weights, Spread(x + 4 * t));
+    }
+  }
+  // So many registers of codes up to `max` add up in 16 bits.
+  static constexpr int ShortSumsMax(int max) { return max <= 15 ? 8 : max <= 31 ? 4 : max <= 63 ? 2 : 1; }
+  // The sums of code registers kFirst .. kFirst + kCount - 1. x: [8, tokens] groups of four.
   template <int kMax, int kFirst, int kCount, class Source, int kTokens>
   BARN_INLINED static void ShortSums(const Source& codes, const int8_t* x, __m256i (&sums)[kTokens]) {
     static_assert(kCount * 2 * 127 * kMax <= 32767);
-    for (__m256i& sum : sums) sum = _mm256_setzero_si256();
-    Unroll<kCount>([&]<int kI>() BARN_INLINED {
-      const __m256i weights = codes.template Code<kFirst + kI>();
-      for (int t = 0; t < kTokens; ++t) {
-        const __m256i product = _mm256_maddubs_epi16(weights, Spread(x + 4 * ((kFirst + kI) * kTokens + t)));
-        sums[t] = _mm256_add_epi16(sums[t], product);
-      }
+    PairProducts<kFirst>(codes, x + 4 * kFirst * kTokens, sums);
+    Unroll<kCount - 1>([&]<int kI>() BARN_INLINED {
+      constexpr int kJ = kFirst + 1 + kI;
+      __m256i products[kTokens];
+      PairProducts<kJ>(codes, x + 4 * kJ * kTokens, products);
+      for (int t = 0; t < kTokens; ++t) sums[t] = _mm256_add_epi16(sums[t], products[t]);
     });
   }
   template <int kMax, class Source, int kTokens>
   BARN_INLINED static void PanelDots(const Source (&codes)[1], const int8_t* x, PanelInts (&dots)[1][kTokens]) {
-    constexpr int kCount = kMax <= 15 ? 8 : 4;
+    for (PanelInts& dot : dots[0]) dot = _mm256_setzero_si256();
+    AddDots<kMax>(codes[0], x, dots[0]);
+  }
+  // The codes are kOffset too large. sums16: [tokens, 2].
+  template <int kMax, int kOffset, class Source, int kTokens>
+  BARN_INLINED static void PanelOffsetDots(const Source (&codes)[1], const int8_t* x, const int16_t* sums16,
+                                           PanelInts (&dots)[1][kTokens]) {
+    for (int t = 0; t < kTokens; ++t) {
+      dots[0][t] = _mm256_madd_epi16(_mm256_set1_epi16(-kOffset), Spread(sums16 + 2 * t));
+    }
+    AddDots<kMax>(codes[0], x, dots[0]);
+  }
+  // Of one half of the block, whose codes are kOffset too large.
+  template <int kHalf, int kMax, int kOffset, class Source, int kTokens>
+  BARN_INLINED static void PanelHalfDots(const Source (&codes)[1], const int8_t* x, const int16_t* sums16,
+                                         PanelInts (&dots)[1][kTokens]) {
+    static_assert(ShortSumsMax(kMax) >= 4);
+    constexpr auto kPair = static_cast<uint32_t>(-kOffset & 0xffff) << (16 * kHalf);
+    __m256i sums[kTokens];
+    ShortSums<kMax, 4 * kHalf, 4>(codes[0], x, sums);
+    for (int t = 0; t < kTokens; ++t) {
+      const __m256i offsets = _mm256_madd_epi16(_mm256_set1_epi32(static_cast<int>(kPair)), Spread(sums16 + 2 * t));
+      dots[0][t] = _mm256_add_epi32(offsets, _mm256_madd_epi16(sums[t], _mm256_set1_epi16(1)));
+    }
+  }
+  template <int kMax, class Source, int kTokens>
+  BARN_INLINED static void AddDots(const Source& codes, const int8_t* x, PanelInts (&dots)[kTokens]) {
+    constexpr int kCount = ShortSumsMax(kMax);
     const __m256i ones = _mm256_set1_epi16(1);
     Unroll<8 / kCount>([&]<int kPart>() BARN_INLINED {
       __m256i sums[kTokens];
-      ShortSums<kMax, kPart * kCount, kCount>(codes[0], x, sums);
-      for (int t = 0; t < kTokens; ++t) {
-        const __m256i product = _mm256_madd_epi16(sums[t], ones);
-        dots[0][t] = kPart == 0 ? product : _mm256_add_epi32(dots[0][t], product);
-      }
+      ShortSums<kMax, kPart * kCount, kCount>(codes, x, sums);
+      for (int t = 0; t < kTokens; ++t) dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(sums[t], ones));
     });
   }
   template <class Source, int kTokens>
@@ -137,17 +176,14 @@ struct Avx2PanelIsa : Avx2Isa {
       }
     });
   }
-  // scales: [2, rows], of the halves of the block. sums16: [tokens, 2]. The codes are kOffset too large.
-  template <int kMax, int kOffset, class Source, int kTokens>
-  BARN_INLINED static void PanelScaledDots(const Source (&codes)[1], const uint8_t* const (&scales)[1], const int8_t* x,
+  // scales: of the halves of the block. sums16: [tokens, 2]. The codes are kOffset too large.
+  template <int kMax, int kOffset, class Source, class Scales, int kTokens>
+  BARN_INLINED static void PanelScaledDots(const Source (&codes)[1], const Scales (&scales)[1], const int8_t* x,
                                            const int16_t* sums16, PanelInts (&dots)[1][kTokens]) {
-    constexpr int kCount = kMax <= 31 ? 4 : kMax <= 63 ? 2 : 1;
+    constexpr int kCount = ShortSumsMax(kMax) < 4 ? ShortSumsMax(kMax) : 4;
     // The half's scale in both 16-bit parts of a lane, for products with pairs of columns.
-    const auto twice = [](const uint8_t* p) {
-      const __m256i scale = PanelSignedBytes(p);
-      return _mm256_blend_epi16(scale, _mm256_slli_epi32(scale, 16), 0xaa);
-    };
-    const __m256i half_scales[2] = {twice(scales[0]), twice(scales[0] + kPanelRows)};
+    const auto twice = [](__m256i scale) { return _mm256_blend_epi16(scale, _mm256_slli_epi32(scale, 16), 0xaa); };
+    const __m256i half_scales[2] = {twice(scales[0].template Half<0>()), twice(scales[0].template Half<1>())};
     if constexpr (kOffset != 0) {
       const __m256i pairs = _mm256_blend_epi16(half_scales[0], half_scales[1], 0xaa);
       const __m256i offsets = _mm256_mullo_epi16(pairs, _mm256_set1_epi16(-kOffset));
@@ -188,6 +224,83 @@ struct Avx2PanelIsa : Avx2Isa {
         dots[0][t] = _mm256_add_epi32(dots[0][t], _mm256_madd_epi16(sums[t], scale));
       }
     });
+  }
+
+  // Panels of points (grid_layout.h).
+  static void PanelStoreCodes(uint8_t* p, PanelInts codes) { StoreWords(p, 0, codes); }
+  BARN_INLINED static PanelInts PanelWords(const uint8_t* p) { return _mm256_cvtepu16_epi32(Load16(p)); }
+  // 2 n + 1 for the bits kMask << from of every lane.
+  template <int kMask>
+  BARN_INLINED static PanelInts PanelOdd(PanelInts lanes, int from) {
+    const __m256i n = _mm256_and_si256(_mm256_srli_epi32(lanes, from), _mm256_set1_epi32(kMask));
+    return _mm256_or_si256(_mm256_add_epi32(n, n), _mm256_set1_epi32(1));
+  }
+  // All bits of a lane become bit kBit of it.
+  template <int kBit>
+  BARN_INLINED static PanelInts PanelSpreadBit(PanelInts lanes) {
+    return _mm256_srai_epi32(_mm256_slli_epi32(lanes, 31 - kBit), 31);
+  }
+  // kOffset + magnitude, or minus where bit kJ of the byte in signs is set.
+  template <int kJ, int kOffset>
+  BARN_INLINED static PanelInts PanelWithSigns(PanelInts magnitudes, PanelInts signs) {
+    return _mm256_add_epi8(_mm256_sign_epi8(magnitudes, Directions<kJ>(signs)), _mm256_set1_epi8(kOffset));
+  }
+  // Bytes of which none is 0, negative where bit kJ is set.
+  template <int kJ>
+  BARN_INLINED static PanelInts Directions(PanelInts signs) {
+    return _mm256_or_si256(ShiftLeft(signs, 7 - kJ), _mm256_set1_epi8(1));
+  }
+  static constexpr bool kSplitsSigns = true;  // Few tokens take the signs, and magnitudes need no offset.
+  // kOffset + 8 g + 1 for bytes g in {-1, 0, 1}, or - 1 where `down` is all ones.
+  template <int kOffset>
+  BARN_INLINED static PanelInts PanelEighths(PanelInts g, PanelInts down) {
+    const __m256i shift = _mm256_add_epi8(_mm256_add_epi8(down, down), _mm256_set1_epi8(kOffset + 1));
+    return _mm256_add_epi8(_mm256_sign_epi8(_mm256_set1_epi8(8), g), shift);
+  }
+  // So many points of a row come out of one fetch.
+  template <class Format>
+  static constexpr int kPointsTogether = 1;
+  // The indices of point kPoint of eight rows: low bytes of kStride rows, above them the bits of `high`.
+  template <class Format, int kPoint, size_t kStride>
+  BARN_INLINED static void RowIndices(const uint8_t* low, const uint8_t* high, bool odd, uint32_t (&indices)[8]) {
+    low += kStride * kPoint;
+    if constexpr (Format::kHighBits == 0) {
+      for (int r = 0; r < 8; ++r) indices[r] = low[r];
+    } else {
+      constexpr int kUp = 8 - Format::kHighStride * kPoint;
+      __m128i words = Format::kHighBits == 16 ? Load16(high) : _mm_cvtepu8_epi16(Load8(high));
+      if (Format::kHighBits == 4 && odd) words = _mm_srli_epi16(words, 4);
+      words = kUp >= 0 ? _mm_slli_epi16(words, kUp) : _mm_srli_epi16(words, -kUp);
+      words = _mm_and_si128(words, _mm_set1_epi16(static_cast<int16_t>(Format::kHighMask << 8)));
+      words = _mm_or_si128(words, _mm_cvtepu8_epi16(Load8(low)));
+      const auto first = static_cast<uint64_t>(_mm_cvtsi128_si64(words));
+      const auto second = static_cast<uint64_t>(_mm_extract_epi64(words, 1));
+      for (int r = 0; r < 4; ++r) {
+        indices[r] = static_cast<uint16_t>(first >> (16 * r));
+        indices[4 + r] = static_cast<uint16_t>(second >> (16 * r));
+      }
+    }
+  }
+  // Point kPoint of eight rows: its four columns, or the first four and the others of eight.
+  template <class Format, int kPoint, size_t kStride = kPanelRows>
+  BARN_INLINED static void PanelPoints(const uint8_t* low, const uint8_t* high, bool odd, PanelInts (&points)[1]) {
+    uint32_t i[8];
+    RowIndices<Format, kPoint, kStride>(low, high, odd, i);
+    const auto at = [&](int r) BARN_INLINED { return static_cast<int>(Format::Grid()[i[r]]); };
+    points[0] = _mm256_setr_epi32(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
+  }
+  template <class Format, int kPoint, size_t kStride = kPanelRows>
+  BARN_INLINED static void PanelPoints(const uint8_t* low, const uint8_t* high, bool odd, PanelInts (&points)[2]) {
+    uint32_t i[8];
+    RowIndices<Format, kPoint, kStride>(low, high, odd, i);
+    const auto two = [&](int r) BARN_INLINED {
+      const __m128i first = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(Format::Grid() + i[r]));
+      return _mm_loadh_pi(_mm_castsi128_ps(first), reinterpret_cast<const __m64*>(Format::Grid() + i[r + 1]));
+    };
+    const __m256 a = _mm256_insertf128_ps(_mm256_castps128_ps256(two(0)), two(4), 1);
+    const __m256 b = _mm256_insertf128_ps(_mm256_castps128_ps256(two(2)), two(6), 1);
+    points[0] = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
+    points[1] = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
   }
 
   static constexpr bool kFoldsScales = false;  // Sums of two products with codes up to 255 do not fit 16 bits.

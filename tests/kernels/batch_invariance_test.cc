@@ -29,8 +29,8 @@ class BatchInvariance : public testing::TestWithParam<Setup> {
 };
 
 std::vector<DType> AllTypes() {
-  std::vector<DType> types(std::begin(kPlainTypes), std::end(kPlainTypes));
-  types.insert(types.end(), std::begin(kInt8Types), std::end(kInt8Types));
+  std::vector<DType> types = CpuInt8Types();
+  types.insert(types.end(), std::begin(kPlainTypes), std::end(kPlainTypes));
   return types;
 }
 
@@ -94,7 +94,7 @@ TEST_P(BatchInvariance, BatchedMatMul) {
 
 std::vector<Setup> SupportedSetups() {
   std::vector<Setup> setups;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : kIsas) {
     if (!IsaSupported(isa)) continue;
     setups.push_back({isa, ActivationMode::kInt8});
     setups.push_back({isa, ActivationMode::kF32});

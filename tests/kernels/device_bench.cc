@@ -98,9 +98,9 @@ void BM_GatedActivation(benchmark::State& state) {
 void BM_Quantize(benchmark::State& state) {
   const int64_t tokens = state.range(0);
   const Isa isa = ChooseIsa().value();
-  const KernelTable& kernels = isa == Isa::kAvx512 ? Avx512Kernels()
+  const KernelTable& kernels = isa == Isa::kScalar ? ScalarKernels()
                                : isa == Isa::kAvx2 ? Avx2Kernels()
-                                                   : ScalarKernels();
+                                                   : Avx512Kernels();
   const std::vector<float> x = RandomActivations(tokens * kCols, 1);
   QuantizedRows rows;
   rows.Resize(tokens, kCols);

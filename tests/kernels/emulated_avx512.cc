@@ -36,6 +36,12 @@ static inline simde__m512i WidenBytesToShorts(simde__m256i bytes) {
   for (int i = 0; i < 32; ++i) result.i16[i] = from.u8[i];
   return simde__m512i_from_private(result);
 }
+static inline simde__m512i WidenShorts(simde__m256i shorts) {
+  simde__m512i_private result;
+  const simde__m256i_private from = simde__m256i_to_private(shorts);
+  for (int i = 0; i < 16; ++i) result.i32[i] = from.u16[i];
+  return simde__m512i_from_private(result);
+}
 static inline simde__m512 ConvertHalves(simde__m256i halves) {
   return simde_mm512_insertf32x8(simde_mm512_castps256_ps512(_mm256_cvtph_ps(simde_mm256_castsi256_si128(halves))),
                                  _mm256_cvtph_ps(simde_mm256_extracti128_si256(halves, 1)), 1);
@@ -54,9 +60,10 @@ static inline simde__m256i MaskedSubtract(simde__m256i source, uint32_t mask, si
 #define _mm512_cvtepu8_epi32 WidenBytes
 #define _mm512_cvtepi8_epi32 WidenSignedBytes
 #define _mm512_cvtepu8_epi16 WidenBytesToShorts
+#define _mm512_cvtepu16_epi32 WidenShorts
 #define _mm512_cvtph_ps ConvertHalves
 
-#include "kernels/cpu/isa_avx512.h"
+#include "kernels/cpu/isa_avx512_vbmi.h"
 #include "kernels/cpu/make_table.h"
 #include "tests/kernels/emulated_avx512.h"
 
@@ -64,6 +71,11 @@ namespace barn {
 
 const KernelTable& EmulatedAvx512Kernels() {
   static const KernelTable table = MakeTable<Avx512Isa>();
+  return table;
+}
+
+const KernelTable& EmulatedAvx512VbmiKernels() {
+  static const KernelTable table = MakeVbmiTable(EmulatedAvx512Kernels());
   return table;
 }
 

@@ -6,5 +6,6 @@ namespace barn {
 
 // The AVX-512 kernels compiled through SIMDe for a machine with AVX2: the same source, slower.
 const KernelTable& EmulatedAvx512Kernels();
+const KernelTable& EmulatedAvx512VbmiKernels();
 
 }  // namespace barn

@@ -12,7 +12,7 @@ namespace barn {
 // Every instruction set that this machine can run.
 inline std::vector<Isa> RunnableIsas() {
   std::vector<Isa> isas;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : kIsas) {
     if (IsaSupported(isa)) isas.push_back(isa);
   }
   return isas;

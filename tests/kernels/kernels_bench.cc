@@ -66,8 +66,8 @@ void BM_RoutedFfn(benchmark::State& state, DType dtype) {
 }
 
 void Register() {
-  std::vector<DType> types(std::begin(kPlainTypes), std::end(kPlainTypes));
-  types.insert(types.end(), std::begin(kInt8Types), std::end(kInt8Types));
+  std::vector<DType> types = CpuInt8Types();
+  types.insert(types.begin(), std::begin(kPlainTypes), std::end(kPlainTypes));
   for (const DType dtype : types) {
     const std::string name = std::string("MatMul/") + Info(dtype).name;
     benchmark::RegisterBenchmark(name.c_str(), BM_MatMul, dtype)
@@ -77,7 +77,7 @@ void Register() {
         ->Args({128, 4 << 10})
         ->UseRealTime();
   }
-  for (const DType dtype : {DType::kQ4_K, DType::kQ2_K, DType::kIQ2_XXS}) {
+  for (const DType dtype : {DType::kQ4_K, DType::kQ2_K, DType::kIQ3_XXS, DType::kIQ2_XXS, DType::kIQ1_S}) {
     const std::string name = std::string("RoutedFfn/") + Info(dtype).name;
     benchmark::RegisterBenchmark(name.c_str(), BM_RoutedFfn, dtype)->Arg(1)->Arg(512)->UseRealTime();
   }

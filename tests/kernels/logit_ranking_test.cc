@@ -17,7 +17,7 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 // Every instruction set that this machine has, with 1 and 3 threads.
 template <class Check>
 void ForEveryRanker(Check check) {
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : kIsas) {
     if (!IsaSupported(isa)) continue;
     for (const int threads : {1, 3}) {
       SCOPED_TRACE(testing::Message() << IsaName(isa) << ", " << threads << " threads");

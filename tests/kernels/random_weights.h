@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <random>
 #include <vector>
 
@@ -13,11 +14,18 @@ namespace barn {
 
 constexpr DType kPlainTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 
-// The formats that meet int8 activations.
+// The formats that meet int8 activations everywhere.
 constexpr DType kInt8Types[] = {DType::kQ4_0,    DType::kQ4_1,   DType::kQ5_0,  DType::kQ5_1,    DType::kQ8_0,
                                 DType::kQ2_K,    DType::kQ3_K,   DType::kQ4_K,  DType::kQ5_K,    DType::kQ6_K,
                                 DType::kIQ4_NL,  DType::kIQ4_XS, DType::kMXFP4, DType::kIQ1_S,   DType::kIQ1_M,
                                 DType::kIQ2_XXS, DType::kIQ2_XS, DType::kIQ2_S, DType::kIQ3_XXS, DType::kIQ3_S};
+
+// Those and the ones that do so on a processor.
+inline std::vector<DType> CpuInt8Types() {
+  std::vector<DType> types(std::begin(kInt8Types), std::end(kInt8Types));
+  types.insert(types.end(), {DType::kTQ1_0, DType::kTQ2_0, DType::kNVFP4, DType::kQ1_0, DType::kQ2_0});
+  return types;
+}
 
 // The f16 scale of IQ1_M is the top nibbles of four words.
 inline void PutIq1MScale(uint16_t half, std::byte* block) {
@@ -65,6 +73,15 @@ inline std::vector<std::byte> RandomWeights(DType dtype, int64_t rows, int64_t c
       case DType::kIQ1_M:
         PutIq1MScale(half_scale(), &bytes[block]);
         break;
+      case DType::kNVFP4:
+        for (int i = 0; i < 4; ++i) bytes[block + i] = static_cast<std::byte>(random() % 128);
+        break;
+      case DType::kTQ1_0:
+        put_half(block + 52);
+        break;
+      case DType::kTQ2_0:
+        put_half(block + 64);
+        break;
       case DType::kQ2_K:
         put_half(block + 80);
         put_half(block + 82);
@@ -77,7 +94,7 @@ inline std::vector<std::byte> RandomWeights(DType dtype, int64_t rows, int64_t c
         break;
       default:
         put_half(block);
-        break;  // F16, Q4_0, Q5_0, Q8_0 and the other IQ.
+        break;  // F16, Q1_0, Q2_0, Q4_0, Q5_0, Q8_0 and the other IQ.
     }
   }
   return bytes;

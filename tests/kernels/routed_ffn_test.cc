@@ -143,7 +143,7 @@ TEST(RoutedFfn, MeetsThePlainComputation) {
 
 TEST(RoutedFfn, SameBitsAloneFusedAndOnAnyThreads) {
   for (const ActivationMode mode : {ActivationMode::kF32, ActivationMode::kInt8}) {
-    for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+    for (const Isa isa : kIsas) {
       if (!IsaSupported(isa)) continue;
       const Layer layer(DType::kQ4_K, DType::kQ5_K);
       CpuDevice one({.threads = 1}, mode, isa), three({.threads = 3, .pin = false}, mode, isa);
@@ -167,8 +167,8 @@ TEST(RoutedFfn, ExpertsAreRepackedWhenTheyAreFirstUsed) {
   const MatrixShape shape = {.count = experts, .rows = hidden, .cols = width};
   const std::vector<float> x = RandomActivations(2 * width, 2);
   std::vector<float> out(2 * width), borrowed_out(2 * width);
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
-    if (!IsaSupported(isa)) continue;
+  for (const Isa isa : kIsas) {
+    if (isa == Isa::kScalar || !IsaSupported(isa)) continue;  // Scalar kernels repack nothing.
     CpuDevice device({.threads = 2, .pin = false}, ActivationMode::kInt8, isa);
     std::vector<int64_t> copied;  // Experts, by where their bytes begin.
     const auto note = [&](std::span<const std::byte> part) {
