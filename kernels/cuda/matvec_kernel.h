@@ -8,6 +8,7 @@
 namespace barn::gpu {
 
 inline constexpr int kMatVecWarps = 4;
+inline constexpr int kMatVecBlocks = 8;  // On a multiprocessor: half of its threads, with 64 registers each.
 
 struct MatVecParams {
   const uint8_t* planes[kMaxPlanes];
@@ -53,7 +54,7 @@ __device__ __forceinline__ float UnitProduct(const WeightUnit& w, const uint4 (&
 // Lanes share a row: lane i of row_lanes takes units i * kUnits, and so on every row_lanes * kUnits; a group of lanes
 // has kRows rows, whose loads are all on their way before the first is used. blockIdx.y: the pair of a routed product.
 template <class Format, int kColumns, int kRows>
-__global__ void __launch_bounds__(kMatVecWarps * 32) MatVecKernel(MatVecParams p) {
+__global__ void __launch_bounds__(kMatVecWarps * 32, kMatVecBlocks) MatVecKernel(MatVecParams p) {
   const uint32_t lane = threadIdx.x % 32;
   const uint32_t group = lane / p.row_lanes;
   const uint32_t groups = 32 / p.row_lanes;

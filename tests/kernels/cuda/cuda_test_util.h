@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include "kernels/cuda/activation_planes.h"
 #include "kernels/cuda/quantize.h"
 #include "kernels/cuda/weight_planes.h"
+#include "kernels/cuda/weight_upload.h"
 #include "kernels/formats/decode.h"
 #include "kernels/formats/dtype.h"
 #include "tests/kernels/random_weights.h"
@@ -21,25 +23,20 @@ namespace barn {
 class UploadedWeight {
  public:
   UploadedWeight(DType dtype, int64_t count, int64_t rows, int64_t cols, std::span<const std::byte> bytes) {
-    const gpu::PlaneLayout& layout = *gpu::FindPlaneLayout(dtype);
-    const gpu::PlaneOffsets placed = gpu::PlacePlanes(layout, count * rows, cols);
-    std::vector<std::byte> host(static_cast<size_t>(placed.bytes));
-    for (int64_t r = 0; r < count * rows; ++r) {
-      std::byte* planes[gpu::kMaxPlanes] = {};
-      for (int i = 0; i < layout.count; ++i) {
-        planes[i] = host.data() + placed.offset[i] + r * gpu::PlaneRowBytes(layout, i, cols);
-      }
-      gpu::SplitRow(dtype, bytes.data() + r * RowBytes(dtype, cols), cols, planes);
-    }
-    memory_ = std::make_unique<DeviceArray<std::byte>>(host);
-    view_ = {.dtype = dtype, .count = count, .rows = rows, .cols = cols};
-    for (int i = 0; i < layout.count; ++i) view_.planes[i] = memory_->data() + placed.offset[i];
+    const gpu::PlaneOffsets placed = gpu::PlacePlanes(*gpu::FindPlaneLayout(dtype), count * rows, cols);
+    memory_ = std::make_unique<DeviceArray<std::byte>>(static_cast<size_t>(placed.bytes));
     const gpu::GridTable grid = gpu::FindGridTable(dtype);
     if (grid.bytes > 0) {
       const auto* points = static_cast<const std::byte*>(grid.points);
       grid_ = std::make_unique<DeviceArray<std::byte>>(std::vector<std::byte>(points, points + grid.bytes));
-      view_.grid = grid_->data();
     }
+    view_ = gpu::PlaceWeight(dtype, count, rows, cols, memory_->data(), grid_ == nullptr ? nullptr : grid_->data());
+    // In two parts, as a worker might fetch them.
+    const int64_t first_part = count * rows / 2;
+    const auto split = static_cast<size_t>(first_part * RowBytes(dtype, cols));
+    const auto all = static_cast<size_t>(count * rows * RowBytes(dtype, cols));
+    EXPECT_TRUE(gpu::UploadRows(view_, 0, bytes.first(split)).ok());
+    EXPECT_TRUE(gpu::UploadRows(view_, first_part, bytes.subspan(split, all - split)).ok());
   }
   const gpu::DeviceWeight& view() const { return view_; }
 
@@ -83,14 +80,37 @@ inline std::vector<float> DecodeAll(DType dtype, int64_t rows, int64_t cols, std
   return values;
 }
 
-// What a code's offset adds to the size of the terms of a sum: a weight of a unit whose largest is W is scale * code +
-// min with both parts at most twice (Q4_0: 8 of codes to 15) or, where scales are signed and codes one-sided, thrice W.
-// Random codes fill their range, so the largest of 256 columns stands for the scale.
-inline double LargestOf(const float* w, int64_t at, int64_t cols) {
-  const int64_t first = at / 256 * 256;
-  double largest = 0;
-  for (int64_t k = first; k < std::min(first + 256, cols); ++k) largest = std::max(largest, std::abs(double{w[k]}));
-  return largest;
+// The product of a row of weights and of activations, and what a kernel may differ from it.
+struct ExactProduct {
+  double value = 0;
+  double tolerance = 0;
+
+  // A bias, rounded once.
+  void Add(double bias) {
+    value += bias;
+    tolerance += std::abs(value) * 0x1p-23;
+  }
+};
+
+// additions: floats that the kernel sums one after the other; each rounds by 2^-24 of what it has so far, and a unit's
+// own arithmetic five times more. A weight is scale * code + min, whose parts may be larger than their sum: at most
+// four times the largest weight of the super-block, since random codes fill their range.
+inline ExactProduct ProductOf(const float* w, const double* x, int64_t cols, int64_t additions) {
+  ExactProduct product;
+  double magnitude = 0;
+  for (int64_t first = 0; first < cols; first += 256) {
+    const int64_t end = std::min(first + 256, cols);
+    double largest = 0;
+    double x_sum = 0;
+    for (int64_t k = first; k < end; ++k) {
+      product.value += w[k] * x[k];
+      largest = std::max(largest, std::abs(double{w[k]}));
+      x_sum += std::abs(x[k]);
+    }
+    magnitude += 4 * largest * x_sum;
+  }
+  product.tolerance = static_cast<double>(6 + additions) * 0x1p-24 * magnitude;
+  return product;
 }
 
 }  // namespace barn

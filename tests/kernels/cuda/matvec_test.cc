@@ -10,24 +10,8 @@
 namespace barn {
 namespace {
 
-// What a product may differ from exact arithmetic on the rounded activations: each unit of 32 columns takes six
-// roundings, then a lane's sum of `units / 4` (the fewest lanes) and five steps between lanes, all of 2^-24 of the
-// largest partial sum.
-struct Expected {
-  double value = 0;
-  double tolerance = 0;
-};
-
-Expected Product(const float* w, const double* x, int64_t cols) {
-  Expected expected;
-  double magnitude = 0;
-  for (int64_t k = 0; k < cols; ++k) {
-    expected.value += w[k] * x[k];
-    magnitude += 4 * LargestOf(w, k, cols) * std::abs(x[k]);
-  }
-  expected.tolerance = (11 + static_cast<double>(cols) / 128) * 0x1p-24 * magnitude;
-  return expected;
-}
+// A lane sums every fourth unit or fewer, then five steps go between lanes.
+ExactProduct Product(const float* w, const double* x, int64_t cols) { return ProductOf(w, x, cols, cols / 128 + 5); }
 
 class MatVecOnGpu : public testing::TestWithParam<int> {
  protected:
@@ -59,9 +43,8 @@ void ExpectProducts(DType dtype, int64_t rows, int64_t cols, int64_t tokens, boo
   const std::vector<float> got = out.Values();
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t r = 0; r < rows; ++r) {
-      Expected expected = Product(w.data() + r * cols, values.data() + t * cols, cols);
-      if (with_bias) expected.value += bias_values[static_cast<size_t>(r)];
-      expected.tolerance += std::abs(expected.value) * 0x1p-23;
+      ExactProduct expected = Product(w.data() + r * cols, values.data() + t * cols, cols);
+      if (with_bias) expected.Add(bias_values[static_cast<size_t>(r)]);
       ASSERT_LE(std::abs(got[static_cast<size_t>(t * stride + r)] - expected.value), expected.tolerance)
           << "token " << t << " row " << r;
     }
@@ -115,9 +98,9 @@ TEST_P(MatVecOnGpu, RoutedPairsMeetTheirExperts) {
           continue;
         }
         const int64_t row = expert * kRows + r;
-        Expected expected = Product(w.data() + row * kCols, values.data() + p / per_row * kCols, kCols);
-        expected.value += bias_values[static_cast<size_t>(row)];
-        ASSERT_LE(std::abs(value - expected.value), expected.tolerance + std::abs(expected.value) * 0x1p-23);
+        ExactProduct expected = Product(w.data() + row * kCols, values.data() + p / per_row * kCols, kCols);
+        expected.Add(bias_values[static_cast<size_t>(row)]);
+        ASSERT_LE(std::abs(value - expected.value), expected.tolerance);
       }
     }
   }
