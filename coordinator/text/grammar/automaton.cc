@@ -157,7 +157,7 @@ Automaton::State Automaton::ComputeNext(State state, uint8_t byte) {
 
 absl::Status Automaton::WorkStatus() const {
   if (work_left_ >= 0) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
+  return absl::InvalidArgumentError(
       "the grammar is too ambiguous: the ways to go on from here are too many to follow at once");
 }
 

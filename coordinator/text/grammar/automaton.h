@@ -31,7 +31,7 @@ class Automaton {
   Automaton(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> tokens);
 
   State start() const { return start_; }
-  // The state after one more byte or token; kDead is never left. ResourceExhausted: the grammar is so ambiguous that
+  // The state after one more byte or token; kDead is never left. InvalidArgument: the grammar is so ambiguous that
   // this takes more than kWorkMax.
   absl::StatusOr<State> AfterByte(State state, uint8_t byte);
   absl::StatusOr<State> AfterToken(State state, int32_t token);

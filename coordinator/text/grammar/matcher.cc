@@ -30,7 +30,7 @@ absl::StatusOr<std::shared_ptr<const TokenMask>> Matcher::Mask() {
   BARN_RETURN_IF_ERROR(Sync());
   BARN_ASSIGN_OR_RETURN(std::shared_ptr<const TokenMask> mask, automaton_->Mask(state_));
   if (mask->allowed() == 0 && !ended_) {
-    return absl::FailedPreconditionError(
+    return absl::InvalidArgumentError(
         absl::StrFormat("after %d tokens no token of this model's vocabulary fits the grammar", taken_.size()));
   }
   return mask;

@@ -22,11 +22,11 @@ class Matchers;
 // Where one answer stands in its grammar. A copy goes its own way, for drafts. One thread, that of its Matchers.
 class Matcher {
  public:
-  // The tokens that may come next: never none unless ended(). ResourceExhausted: the grammar is too ambiguous.
-  // FailedPrecondition: no token of the vocabulary goes on.
+  // The tokens that may come next: never none unless ended(). InvalidArgument: the grammar is too ambiguous, or no
+  // token of the vocabulary goes on.
   absl::StatusOr<std::shared_ptr<const TokenMask>> Mask();
 
-  // Takes the next token. InvalidArgument: it is not allowed here. ResourceExhausted as Mask().
+  // Takes the next token. InvalidArgument: it is not allowed here, or as Mask().
   absl::Status Accept(int32_t token);
 
   // Nothing can follow: the text is complete and cannot go on, or an ending token was taken.

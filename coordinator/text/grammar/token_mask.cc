@@ -42,17 +42,6 @@ bool TokenMask::Allows(int32_t id) const {
   return std::binary_search(named_.begin(), named_.end(), id) == (form_ == Form::kAllowed);
 }
 
-std::vector<uint32_t> TokenMask::gaps() const {
-  std::vector<uint32_t> gaps;
-  gaps.reserve(named_.size());
-  int32_t last = -1;
-  for (const int32_t id : named_) {
-    gaps.push_back(static_cast<uint32_t>(id - last));
-    last = id;
-  }
-  return gaps;
-}
-
 int64_t TokenMask::memory_bytes() const {
   return static_cast<int64_t>(sizeof(*this) + bits_.capacity() + named_.capacity() * 4);
 }

@@ -10,8 +10,8 @@ namespace barn::grammar {
 class TokenMask {
  public:
   enum class Form {
-    kAllowed,    // gaps() names the allowed tokens.
-    kForbidden,  // gaps() names the others.
+    kAllowed,    // named() are the allowed tokens.
+    kForbidden,  // named() are the others.
     kBits,       // bits(): token id is allowed if bit id % 8 of byte id / 8 is set.
   };
 
@@ -24,8 +24,6 @@ class TokenMask {
 
   Form form() const { return form_; }
   const std::string& bits() const { return bits_; }
-  // Ids ascending, each as its distance from the one before, the first from -1: no gap is 0.
-  std::vector<uint32_t> gaps() const;
   // The named tokens, ascending; none with kBits.
   const std::vector<int32_t>& named() const { return named_; }
   int64_t memory_bytes() const;
