@@ -6,7 +6,7 @@ packages=(
   g++ cmake ninja-build pkg-config ccache ca-certificates curl
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
   libboost-dev libcli11-dev nlohmann-json3-dev libspdlog-dev
-  libucx-dev libcurl4-openssl-dev libssl-dev libpcre2-dev libicu-dev libhwloc-dev
+  libucx-dev libcurl4-openssl-dev libssl-dev libpcre2-dev libicu-dev libhwloc-dev libsqlite3-dev
   libgtest-dev libgmock-dev libbenchmark-dev libsimde-dev
 )
 if [[ "${1:-}" == tests ]]; then
