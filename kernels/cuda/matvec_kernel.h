@@ -8,7 +8,7 @@
 namespace barn::gpu {
 
 inline constexpr int kMatVecWarps = 4;
-inline constexpr int kMatVecBlocks = 8;  // On a multiprocessor: half of its threads, with 64 registers each.
+inline constexpr int kMatVecBlocks = 7;  // On a multiprocessor: with 8, of 64 registers a thread, some formats spill.
 
 struct MatVecParams {
   const uint8_t* planes[kMaxPlanes];
