@@ -88,6 +88,11 @@ absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Option
   engine.kv = KvTypeOf(options.model);
   engine.deterministic = options.model.deterministic;
   engine.objective = options.model.objective;
+  engine.stall_max = absl::Milliseconds(options.scheduling.stall_ms);
+  engine.recovery_max = options.scheduling.recovery_max;
+  engine.running_max = options.scheduling.running_max;
+  engine.waiting_max = options.scheduling.waiting_max;
+  engine.tenant_waiting_max = std::max<int64_t>(1, engine.waiting_max / 2);
   if (options.step_bytes_max > 0) {
     const int64_t row_bytes = config.vocabulary * static_cast<int64_t>(sizeof(Candidate));
     engine.step_tokens_max = std::clamp<int64_t>(options.step_bytes_max / row_bytes, 1, engine.step_tokens_max);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "coordinator/cli/child_process.h"
 #include "coordinator/cli/model_reference.h"
 #include "coordinator/cluster/cluster_engine.h"
@@ -21,6 +22,14 @@ struct ModelOptions {
   std::string kv_type;         // "f16", "f32", "q8_0" or empty: f16, and f32 when BARN_ACTIVATIONS is f32.
   bool deterministic = false;  // See CoreOptions.
   PlanObjective objective = PlanObjective::kBoth;
+};
+
+// How requests share the cluster; see CoreOptions.
+struct SchedulingOptions {
+  absl::Duration recovery_max = absl::ZeroDuration();  // Where nobody starts lost workers again, nobody waits for them.
+  int64_t stall_ms = 100;
+  int64_t running_max = 256;
+  int64_t waiting_max = 256;
 };
 
 // What options.kv_type, one of KvTypeNames() or empty, means.
@@ -43,6 +52,7 @@ class ServedCluster {
   struct Options {
     ModelOptions model;
     LocalWorkerOptions local;
+    SchedulingOptions scheduling;
     int workers_expected = 1;  // Plan when so many have joined; local ones included.
     std::string listen = "127.0.0.1:0";
     int64_t step_bytes_max = 0;  // > 0: steps so small that every logit of every row stays below this.

@@ -9,6 +9,7 @@ namespace barn {
 // Flags that several commands share, each also read from BARN_<NAME>.
 void AddModelArgument(CLI::App* command, ModelOptions& options, bool required = true);
 void AddContextOptions(CLI::App* command, ModelOptions& options);
+void AddSchedulingOptions(CLI::App* command, SchedulingOptions& options);
 void AddLocalWorkerOptions(CLI::App* command, LocalWorkerOptions& options);
 
 }  // namespace barn

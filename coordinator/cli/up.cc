@@ -24,6 +24,7 @@ namespace {
 struct ServeSettings {
   ModelOptions model;
   LocalWorkerOptions local;
+  SchedulingOptions scheduling;
   int workers_expected = 1;
   std::string listen = "127.0.0.1:8080";
   std::string cluster_listen = "127.0.0.1:7070";
@@ -102,6 +103,8 @@ absl::Status Serve(const ServeSettings& settings) {
   ServedCluster::Options options;
   options.model = settings.model;
   options.local = settings.local;
+  options.scheduling = settings.scheduling;
+  options.scheduling.recovery_max = absl::Minutes(2);
   options.workers_expected = settings.workers_expected;
   options.listen = settings.cluster_listen;
   options.token = settings.token;
@@ -162,6 +165,7 @@ void AddUpCommand(CLI::App& app) {
   settings->cluster_listen = "127.0.0.1:0";
   AddModelArgument(command, settings->model, /*required=*/false);
   AddContextOptions(command, settings->model);
+  AddSchedulingOptions(command, settings->scheduling);
   AddLocalWorkerOptions(command, settings->local);
   command->add_option("--listen", settings->listen, "ADDR:PORT for HTTP")
       ->envname("BARN_LISTEN")
@@ -179,6 +183,7 @@ void AddServeCommand(CLI::App& app) {
   settings->local.workers = 0;
   AddModelArgument(command, settings->model, /*required=*/false);
   AddContextOptions(command, settings->model);
+  AddSchedulingOptions(command, settings->scheduling);
   command->add_option("--listen", settings->listen, "ADDR:PORT for HTTP")
       ->envname("BARN_LISTEN")
       ->capture_default_str();

@@ -84,6 +84,10 @@ absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const Clust
   core.step_tokens_max = options.step_tokens_max;
   core.deterministic = options.deterministic;
   core.waiting_max = options.waiting_max;
+  core.tenant_waiting_max = options.tenant_waiting_max;
+  core.running_max = options.running_max;
+  core.stall_max = options.stall_max;
+  core.recovery_max = options.recovery_max;
   core.heartbeat = options.heartbeat;
   core.lease = options.lease;
   core.step_deadline = options.step_deadline;

@@ -37,7 +37,11 @@ struct ClusterOptions {
   bool deterministic = false;  // See CoreOptions.
   PlanObjective objective = PlanObjective::kBoth;
   int64_t step_tokens_max = 512;
-  int64_t waiting_max = 256;  // Requests in the queue; more are refused.
+  int64_t waiting_max = 256;                           // Requests in the queue; more are refused.
+  int64_t tenant_waiting_max = 128;                    // Of them, those of one tenant.
+  int64_t running_max = 256;                           // Requests that take part in steps.
+  absl::Duration stall_max = absl::Milliseconds(100);  // See CoreOptions,
+  absl::Duration recovery_max = absl::Minutes(2);      // and here.
   absl::Duration heartbeat = absl::Milliseconds(500);
   absl::Duration lease = absl::Seconds(3);
   absl::Duration step_deadline = absl::Minutes(10);

@@ -2,13 +2,23 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
+#include "coordinator/scheduler/request.h"
 
 namespace barn {
 namespace {
 
 nlohmann::json OrNull(const std::optional<std::string>& text) {
   return text.has_value() ? nlohmann::json(*text) : nlohmann::json(nullptr);
+}
+
+int64_t RetryAfter(const absl::Status& status) {
+  const absl::optional<absl::Cord> payload = status.GetPayload(kRetryAfterPayload);
+  int64_t seconds = 0;
+  return payload.has_value() && absl::SimpleAtoi(std::string(*payload), &seconds) && seconds > 0 ? seconds : 1;
 }
 
 }  // namespace
@@ -36,12 +46,23 @@ ApiError FromStatus(const absl::Status& status) {
       return error;
     case absl::StatusCode::kResourceExhausted:
       error.code = "queue_full";
-      error.retry_after_s = 1;
+      error.retry_after_s = RetryAfter(status);
+      if (status.GetPayload(kTenantLimitPayload).has_value()) {
+        error.status = 429;
+        error.type = "rate_limit_error";
+        error.code = "too_many_requests";
+        return error;
+      }
       break;
     case absl::StatusCode::kUnavailable:
       error.code = "not_ready";
       error.retry_after_s = 5;
       break;
+    case absl::StatusCode::kDeadlineExceeded:
+      error.code = "timeout";
+      error.status = 504;
+      error.type = "server_error";
+      return error;
     default:
       break;
   }

@@ -28,7 +28,7 @@ ApiError BadParam(absl::string_view param, absl::string_view message);
 ApiError ModelNotFound(absl::string_view model);
 
 // How a status of the engine looks to a client: InvalidArgument is 400, ResourceExhausted and Unavailable are 503 with
-// Retry-After, anything else is 500.
+// Retry-After, or 429 where the limit is the caller's own; DeadlineExceeded is 504, anything else 500.
 ApiError FromStatus(const absl::Status& status);
 
 // {"error": {"message", "type", "param", "code"}}, as one line of JSON.

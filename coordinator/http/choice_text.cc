@@ -16,6 +16,7 @@ ChoiceText::ChoiceText(const Tokenizer& tokenizer, std::vector<std::string> stop
 TextDelta ChoiceText::Add(const RequestUpdate& update) {
   TextDelta delta;
   if (done()) return delta;
+  cached_tokens_ = std::max(cached_tokens_, update.cached_tokens);
   for (size_t i = 0; i < update.tokens.size() && !done(); ++i) {
     const GeneratedToken& token = update.tokens[i];
     ++generated_tokens_;

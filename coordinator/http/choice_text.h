@@ -47,6 +47,7 @@ class ChoiceText {
   FinishReason finish() const { return finish_; }  // kEnd also for a stop string.
   const absl::Status& status() const { return status_; }
   int64_t generated_tokens() const { return generated_tokens_; }
+  int64_t cached_tokens() const { return cached_tokens_; }  // Of the prompt.
 
  private:
   void AddText(const std::string& part, TextDelta& delta);
@@ -60,6 +61,7 @@ class ChoiceText {
   int64_t decoded_chars_ = 0;
   int64_t emitted_bytes_ = 0;
   int64_t generated_tokens_ = 0;
+  int64_t cached_tokens_ = 0;
   FinishReason finish_ = FinishReason::kNone;
   absl::Status status_;
 };

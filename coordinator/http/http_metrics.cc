@@ -46,6 +46,15 @@ void WriteEngine(const EngineState& engine, Writer& out) {
   out.Gauge("barn_context_tokens_max", "Longest prompt plus answer of one request.", engine.context_tokens_max);
   out.Gauge("barn_kv_blocks_total", "Blocks of the KV cache.", engine.kv_blocks_total);
   out.Gauge("barn_kv_blocks_free", "Blocks of the KV cache that no sequence holds.", engine.kv_blocks_free);
+  out.Gauge("barn_kv_blocks_cached", "Of the free blocks: hold a prefix that can be found.", engine.kv_blocks_cached);
+  out.Counter("barn_prefix_cache_queries_total", "Prompt tokens looked for in the prefix cache.",
+              engine.prefix_cache_queries_total);
+  out.Counter("barn_prefix_cache_hits_total", "Prompt tokens found there, and not computed.",
+              engine.prefix_cache_hits_total);
+  out.Counter("barn_preemptions_total", "Sequences that gave up their KV blocks, to be computed again.",
+              engine.preemptions_total);
+  out.Counter("barn_requests_recovered_total", "Sequences that went on after the loss of a worker.",
+              engine.requests_recovered_total);
   out.Gauge("barn_requests_running", "Sequences that take part in steps.", engine.running);
   out.Gauge("barn_requests_waiting", "Sequences that wait for room.", engine.waiting);
   out.Counter("barn_requests_total", "Sequences accepted.", engine.requests_total);

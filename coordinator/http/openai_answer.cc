@@ -131,11 +131,15 @@ class OpenAiAnswer : public Answer {
   }
 
   Json Usage() const {
-    int64_t generated = 0;
-    for (const Choice& choice : choices_) generated += choice.text.generated_tokens();
+    int64_t generated = 0, cached = 0;
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      generated += choices_[i].text.generated_tokens();
+      if (i % options_.choices_per_prompt == 0) cached += choices_[i].text.cached_tokens();
+    }
     return {{"prompt_tokens", options_.prompt_tokens},
             {"completion_tokens", generated},
-            {"total_tokens", options_.prompt_tokens + generated}};
+            {"total_tokens", options_.prompt_tokens + generated},
+            {"prompt_tokens_details", {{"cached_tokens", cached}}}};
   }
 
   const std::string id_;

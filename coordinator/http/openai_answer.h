@@ -19,6 +19,7 @@ struct OpenAiAnswerOptions {
   int top_logprobs = 0;
   std::vector<std::string> stop;
   size_t choices = 1;
+  size_t choices_per_prompt = 1;
   int64_t prompt_tokens = 0;  // Each prompt once, whatever n is.
 };
 

@@ -112,6 +112,10 @@ void ReadShared(Fields& fields, SharedFields& shared) {
   ReadStream(fields, shared);
   shared.n = fields.Integer("n", 1, 1, kChoicesMax);
   shared.ignore_eos = fields.Bool("ignore_eos", false);
+  shared.truncate = fields.Bool("truncate", false);
+  if (fields.Find("timeout") != nullptr) {
+    shared.timeout = absl::Seconds(fields.Number("timeout", 0, 0.001, kTimeoutSecondsMax));
+  }
 }
 
 }  // namespace barn

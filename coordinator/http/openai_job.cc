@@ -59,6 +59,15 @@ std::optional<ApiError> ReadIds(const ServedModel& model, const std::variant<std
   return std::nullopt;
 }
 
+// Takes the oldest tokens away until so many are left; a begin token stays where it is.
+void Truncate(const ServedModel& model, int64_t tokens_max, Ids& ids) {
+  const int64_t excess = static_cast<int64_t>(ids.size()) - std::max<int64_t>(1, tokens_max);
+  if (excess <= 0) return;
+  const bool begins = ids.size() > 1 && ids.front() == model.tokenizer.vocabulary().bos && tokens_max > 1;
+  const auto first = ids.begin() + (begins ? 1 : 0);
+  ids.erase(first, first + excess);
+}
+
 EchoedPrompt Echo(const Tokenizer& tokenizer, const std::variant<std::string, Ids>& prompt, const Ids& ids,
                   bool with_tokens) {
   EchoedPrompt echo;
@@ -86,6 +95,7 @@ GenerateRequest EngineRequest(const SharedFields& shared, Ids prompt, int64_t ma
   request.sampling = shared.sampling;
   request.top_logprobs = shared.top_logprobs;
   request.ignore_end = shared.ignore_eos;
+  request.timeout = shared.timeout;
   return request;
 }
 
@@ -107,6 +117,7 @@ OpenAiAnswerOptions AnswerOptions(const ServedModel& model, const SharedFields& 
           .top_logprobs = shared.top_logprobs,
           .stop = shared.stop,
           .choices = choices,
+          .choices_per_prompt = static_cast<size_t>(shared.n),
           .prompt_tokens = prompt_tokens};
 }
 
@@ -147,6 +158,7 @@ JobResult CompletionJob(const ServedModel& model, const EngineState& engine, Com
   for (const auto& prompt : request.prompts) {
     Ids ids;
     if (auto error = ReadIds(model, prompt, ids)) return *error;
+    if (shared.truncate) Truncate(model, context_tokens - std::min(max_tokens, context_tokens), ids);
     const auto count = static_cast<int64_t>(ids.size());
     // Without a wish of the client, a prompt near the end of the context gets a shorter answer.
     const int64_t wanted =
@@ -173,6 +185,9 @@ JobResult ChatJob(const ServedModel& model, const EngineState& engine, ChatReque
   if (context_tokens <= 0) return NotLoaded(engine);
   absl::StatusOr<Ids> ids = ChatIds(model, request);
   if (!ids.ok()) return BadParam("messages", ids.status().message());
+  // Without a limit of the client, an answer has a quarter of the context at least.
+  const int64_t room = std::min(shared.max_tokens.value_or(context_tokens / 4), context_tokens);
+  if (shared.truncate) Truncate(model, context_tokens - room, *ids);
   const auto prompt_tokens = static_cast<int64_t>(ids->size());
   const int64_t max_tokens = shared.max_tokens.value_or(std::max<int64_t>(1, context_tokens - prompt_tokens));
   if (auto error = CheckFits("messages", prompt_tokens, max_tokens, context_tokens)) return *error;

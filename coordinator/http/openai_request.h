@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/time/time.h"
 #include "coordinator/http/api_error.h"
 #include "coordinator/text/chat_format.h"
 #include "coordinator/text/jinja/value.h"
@@ -19,6 +20,7 @@ inline constexpr int64_t kChoicesMax = 128;  // Prompts times n of one request.
 inline constexpr int64_t kStopsMax = 16;     // OpenAI allows 4.
 inline constexpr int64_t kStopBytesMax = 1024;
 inline constexpr int64_t kTopLogprobsMax = 20;
+inline constexpr double kTimeoutSecondsMax = 7 * 24 * 3600;
 
 // Fields that /v1/completions and /v1/chat/completions share.
 struct SharedFields {
@@ -32,6 +34,8 @@ struct SharedFields {
   bool ignore_eos = false;  // Extension: generate max_tokens whatever the model says.
   bool logprobs = false;
   int top_logprobs = 0;
+  bool truncate = false;  // Extension: a prompt that is too long loses its oldest tokens instead of being refused.
+  absl::Duration timeout = absl::InfiniteDuration();  // Extension: seconds until the answer must be complete.
 };
 
 // POST /v1/completions.

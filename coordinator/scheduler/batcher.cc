@@ -1,6 +1,8 @@
 #include "coordinator/scheduler/batcher.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 namespace barn {
 namespace {
@@ -27,30 +29,44 @@ class StepBuilder {
     Survey();
     const int64_t reserved = prompts_.empty() ? 0 : limits_.step_tokens_max / 4;
     const int64_t share = CeilDiv(decoding_count_, limits_.stages);
-    AddUpTo(decoding_, std::min(share, std::max<int64_t>(1, limits_.step_tokens_max - reserved)));
-    AddUpTo(prompts_, std::min(PromptRows(prompt_pending_, limits_.stages, limits_.step_tokens_max),
-                               limits_.step_tokens_max - rows_));
+    const int64_t budget = std::max<int64_t>(1, limits_.step_tokens_max - reserved);
+    Order(decoding_, share > budget);
+    AddUpTo(decoding_, std::min(share, budget));
+    step_.decoding_rows = rows_;
+    Order(prompts_, true);
+    const int64_t prompt_rows = PromptRows(prompt_pending_, limits_.stages, limits_.step_tokens_max);
+    AddUpTo(prompts_, std::min({prompt_rows, RowsWithinStall(share), limits_.step_tokens_max - rows_}));
+    step_.prompt_rows = rows_ - step_.decoding_rows;
     return Finished();
   }
 
   BatchStep BuildAfter(const BatchStep& before) {
     if (!MayFollow(before)) return std::move(step_);
-    for (const StepSlice& slice : before.slices) {
-      Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
-      if (sequence.finished || sequence.generated() + 1 >= sequence.request.max_tokens) continue;
-      const StepSlice next{.sequence_id = sequence.id,
-                           .first_position = sequence.scheduled,
+    const std::vector<Sequence*> going = GoingOn(before);
+    int64_t blocks = 0;
+    for (const Sequence* sequence : going) {
+      const auto held = static_cast<int64_t>(sequence->blocks.size());
+      blocks += std::max<int64_t>(0, sequences_.blocks().BlocksFor(sequence->scheduled + 1) - held);
+    }
+    // Blocks are had by preemption only when nothing is in flight.
+    if (!sequences_.blocks().CanTake(blocks)) return std::move(step_);
+    for (Sequence* sequence : going) {
+      const StepSlice next{.sequence_id = sequence->id,
+                           .first_position = sequence->scheduled,
                            .rows = 1,
                            .candidates = 1,
                            .takes_best = true};
-      Write(next, sequence);
+      sequences_.Reserve(*sequence, next.first_position + 1);
+      Write(next, *sequence);
       step_.slices.push_back(next);
     }
+    step_.decoding_rows = static_cast<int64_t>(going.size());
     return Finished();
   }
 
  private:
   BatchStep Finished() {
+    for (const StepSlice& slice : step_.slices) sequences_.Publish(*sequences_.FindRunning(slice.sequence_id));
     if (!step_.slices.empty()) {
       request_.set_step_id(step_.id);
       for (int64_t id : sequences_.TakeReleased()) request_.add_released_sequences(id);
@@ -68,6 +84,27 @@ class StepBuilder {
            std::all_of(sequences_.running().begin(), sequences_.running().end(), idle);
   }
 
+  std::vector<Sequence*> GoingOn(const BatchStep& before) const {
+    std::vector<Sequence*> going;
+    for (const StepSlice& slice : before.slices) {
+      Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
+      if (!sequence.finished && sequence.generated() + 1 < sequence.request.max_tokens) going.push_back(&sequence);
+    }
+    return going;
+  }
+
+  // Prompt rows beside `share` decoding ones. A prompt makes a step longer by 40 %, where that is less than the bound:
+  // it waits a little for many streams then, instead of many streams for it. An eighth of the bound it gets in any
+  // case.
+  int64_t RowsWithinStall(int64_t share) const {
+    if (decoding_count_ == 0 || limits_.times == nullptr) return limits_.step_tokens_max;
+    if (step_.decoding_rows > 0 && limits_.times->WantsPlainStep()) return 0;
+    constexpr double kLonger = 0.4, kLeast = 0.125;
+    const absl::Duration step = limits_.times->Decoding(share) * limits_.stages;
+    const absl::Duration budget = std::clamp(step * kLonger, limits_.stall_max * kLeast, limits_.stall_max);
+    return limits_.times->PromptRows(budget / limits_.stages);  // Each step in flight has a chunk.
+  }
+
   void Survey() {
     for (auto& [id, sequence] : sequences_.running()) {
       if (sequence.finished) continue;
@@ -75,18 +112,48 @@ class StepBuilder {
         ++decoding_count_;
         if (sequence.pending() > 0) decoding_.push_back(&sequence);
       } else {
-        prompt_pending_ += sequence.pending();
+        sequences_.SkipFound(sequence);
         prompts_.push_back(&sequence);
       }
     }
-    const auto least_recent = [](const Sequence* a, const Sequence* b) { return a->last_step < b->last_step; };
-    std::stable_sort(decoding_.begin(), decoding_.end(), least_recent);
-    std::stable_sort(prompts_.begin(), prompts_.end(), least_recent);
+    if (prompts_.size() > 1) HoldFollowers();
+    for (const Sequence* prompt : prompts_) prompt_pending_ += prompt->pending();
+  }
+
+  // Of those whose next block will be the same one computes it.
+  void HoldFollowers() {
+    std::map<KvBlocks::Content, const Sequence*, KvBlocks::ContentLess> leaders;
+    for (const Sequence* prompt : prompts_) {
+      const KvBlocks::Content content = sequences_.NextContent(*prompt);
+      if (content.tokens.empty()) continue;
+      const Sequence*& leader = leaders.try_emplace(content, prompt).first->second;
+      if (prompt->GoesBefore(*leader)) leader = prompt;
+    }
+    std::erase_if(prompts_, [&](const Sequence* prompt) {
+      const auto leader = leaders.find(sequences_.NextContent(*prompt));
+      return leader != leaders.end() && leader->second != prompt;
+    });
+  }
+
+  void Order(std::vector<Sequence*>& group, bool by_tenant) const {
+    if (group.size() < 2) return;
+    std::vector<std::tuple<int, double, int64_t, Sequence*>> ranks;
+    ranks.reserve(group.size());
+    for (Sequence* sequence : group) {
+      ranks.emplace_back(-sequence->request.tenant.priority, by_tenant ? sequences_.Clock(*sequence) : 0,
+                         sequence->last_step, sequence);
+    }
+    std::stable_sort(ranks.begin(), ranks.end(), [](const auto& a, const auto& b) {
+      return std::tie(std::get<0>(a), std::get<1>(a), std::get<2>(a)) <
+             std::tie(std::get<0>(b), std::get<1>(b), std::get<2>(b));
+    });
+    for (size_t i = 0; i < group.size(); ++i) group[i] = std::get<3>(ranks[i]);
   }
 
   void AddUpTo(const std::vector<Sequence*>& group, int64_t rows_max) {
     for (Sequence* sequence : group) {
       if (rows_max <= 0) return;
+      if (!sequence->running) continue;  // Preempted for one before.
       StepSlice slice = MakeSlice(*sequence, std::min(rows_max, sequence->pending()));
       const int64_t bytes_left = kResultBytesMax - result_bytes_;
       if (ResultBytes(slice) > bytes_left) {
@@ -95,6 +162,7 @@ class StepBuilder {
         if (rows < 1 && !step_.slices.empty()) return;
         slice = MakeSlice(*sequence, std::clamp<int64_t>(rows, 1, slice.rows));
       }
+      if (!sequences_.Reserve(*sequence, slice.first_position + slice.rows)) continue;
       result_bytes_ += ResultBytes(slice);
       rows_max -= slice.rows;
       rows_ += slice.rows;
@@ -113,9 +181,11 @@ class StepBuilder {
       slice.full_logits = asked.full_logits;
     }
     // The token at index i is scored by the row at position i - 1. The last row of the prompt predicts no known token;
-    // it gets itself as a target so that targets belong to the last rows, and its score is dropped.
-    const int64_t first_scored_row = std::max<int64_t>(1, asked.score_from) - 1;
-    if (asked.score_from >= 0 && sequence.scheduled < sequence.prompt_tokens && first_scored_row < end) {
+    // it gets itself as a target so that targets belong to the last rows, and its score is dropped. What the caller has
+    // is not scored again.
+    const int64_t first_scored_row = sequence.next_score - 1;
+    if (asked.score_from >= 0 && sequence.next_score < sequence.prompt_tokens &&
+        sequence.scheduled < sequence.prompt_tokens && first_scored_row < end) {
       slice.targets = end - std::max(first_scored_row, sequence.scheduled);
       slice.target_candidates = asked.score_top_logprobs;
     }
@@ -156,7 +226,7 @@ class StepBuilder {
     const int64_t last = static_cast<int64_t>(sequence.tokens.size()) - 1;
     for (int64_t i = end - slice.targets; i < end; ++i) out.add_targets(sequence.tokens[std::min(i + 1, last)]);
     out.set_target_candidates(static_cast<int32_t>(slice.target_candidates));
-    sequence.scheduled = end;
+    sequences_.Advance(sequence, end);
     sequence.blocks_sent = blocks;
     sequence.last_step = step_.id;
     ++sequence.steps_in_flight;

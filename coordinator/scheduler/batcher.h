@@ -5,6 +5,7 @@
 
 #include "absl/time/time.h"
 #include "coordinator/scheduler/sequences.h"
+#include "coordinator/scheduler/step_times.h"
 #include "proto/cluster.pb.h"
 
 namespace barn {
@@ -26,18 +27,25 @@ struct BatchStep {
   int64_t id = 0;
   absl::Time sent;
   std::vector<StepSlice> slices;
+  int64_t decoding_rows = 0;
+  int64_t prompt_rows = 0;
 };
 
 struct BatchLimits {
   int64_t step_tokens_max = 512;
   int stages = 1;
   int64_t vocabulary = 0;
+  const StepTimes* times = nullptr;  // Null: prompts take what there is.
+  absl::Duration stall_max = {};     // What prompts may add to the time between two tokens of a sequence.
 };
 
 // Chooses the rows of the next step and writes them to `request`, without epoch; a step without slices when there is
 // nothing to do. Decoding sequences go first, up to their share of one micro-batch (of `stages` micro-batches), then
-// prompts fill the budget in chunks. In both groups the one that was served least recently goes first. While prompts
-// wait, a quarter of the budget stays theirs, so neither group can starve the other.
+// prompts fill the budget in chunks. In both groups the highest priority goes first; of the same priority, where not
+// everybody fits, the tenant whose turn it is; then who was served least recently. While prompts wait, a quarter of the
+// budget stays theirs, so neither group can starve the other; and while somebody decodes, a chunk takes at most
+// `stall_max`. Of prompts that go on in the same way, one is computed
+// and the others wait for its blocks. Who has no block for its next token, and cannot get one now, is left out.
 BatchStep BuildStep(const BatchLimits& limits, int64_t step_id, Sequences& sequences, proto::StepRequest& request);
 
 // The step after `before`, which is in flight, for the same sequences with the tokens that `before` will yield: drawn

@@ -46,8 +46,9 @@ Actions Core::Step(absl::Time now, std::span<const Event> events) {
   }
   WatchTime();
   if (deployment_.TryBegin(now_, members_, actions_.sends)) {
-    sequences_.Reset(KvBlocks(deployment_.plan().kv_blocks, deployment_.plan().kv_block_tokens));
+    sequences_.SetPool(KvBlocks(deployment_.plan().kv_blocks, deployment_.plan().kv_block_tokens));
     steps_sent_ = 0;
+    times_ = {};
   }
   FillPipeline();
   return std::exchange(actions_, {});
@@ -99,7 +100,9 @@ void Core::Handle(const WorkerLost& event) { DropMember(event.worker_id, event.r
 void Core::Handle(const RequestSubmitted& event) {
   absl::Status status = CheckSubmission(event);
   if (status.ok()) {
-    sequences_.Add(event.request_id, event.request, event.fallback_seed);
+    const absl::Time deadline = now_ + event.request.timeout;
+    next_deadline_ = std::min(next_deadline_, deadline);
+    sequences_.Add(event.request_id, event.request, event.fallback_seed, deadline);
     sequences_.Admit(options_.running_max);
     ++counters_.requests;
   }
@@ -115,24 +118,19 @@ absl::Status Core::CheckSubmission(const RequestSubmitted& event) const {
   if (sequences_.Contains(event.request_id)) {
     return absl::AlreadyExistsError(absl::StrFormat("request %d exists already", event.request_id));
   }
-  const int64_t waiting = static_cast<int64_t>(sequences_.waiting().size());
-  if (waiting >= options_.waiting_max) {
-    return absl::ResourceExhaustedError(absl::StrFormat("%d requests wait already; try again later", waiting));
-  }
-  return absl::OkStatus();
+  return CheckQueue(event.request.tenant);
 }
 
 void Core::Handle(const RequestCancelled& event) {
-  if (Sequence* sequence = sequences_.FindRunning(event.request_id); sequence != nullptr) {
-    if (!sequence->finished) Finish(*sequence, FinishReason::kCancelled);
-  } else if (sequences_.RemoveWaiting(event.request_id)) {
-    UpdateOf(event.request_id).finish = FinishReason::kCancelled;
-  }
+  Sequence* sequence = sequences_.FindRunning(event.request_id);
+  if (sequence == nullptr) sequence = sequences_.FindWaiting(event.request_id);
+  if (sequence != nullptr && !sequence->finished) Finish(*sequence, FinishReason::kCancelled);
 }
 
 void Core::Handle(const ShutdownAsked& event) {
   if (deployment_.phase() == Deployment::Phase::kStopped) return;
-  FailEpoch(event.reason);
+  AbandonEpoch(event.reason);
+  EndAll(absl::UnavailableError(absl::StrCat("the request was cut off: ", event.reason)));
   deployment_.Stop(event.reason);
   auto message = std::make_shared<proto::CoordinatorMessage>();
   message->mutable_shutdown()->set_reason(event.reason);
@@ -162,6 +160,7 @@ absl::Status Core::OnLoadResult(const proto::LoadResult& result, Member& member)
   BARN_RETURN_IF_ERROR(deployment_.OnLoadResult(now_, result, member, members_));
   if (was_ready || !deployment_.ready()) return absl::OkStatus();
   for (const int64_t id : deployment_.stage_workers()) members_.Find(id)->time.Begin(now_);
+  Resume();
   return absl::OkStatus();
 }
 
@@ -194,11 +193,13 @@ absl::Status Core::OnStepResult(const proto::StepResult& result, Member& member)
 
 void Core::ApplyStep(const BatchStep& step, const std::vector<const proto::SequenceResult*>& results) {
   ++counters_.steps;
+  times_.Add(step.decoding_rows, step.prompt_rows, now_ - std::max(step.sent, last_result_));
+  last_result_ = now_;
   for (size_t i = 0; i < step.slices.size(); ++i) {
     const StepSlice& slice = step.slices[i];
     Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
     --sequence.steps_in_flight;
-    sequence.computed += slice.rows;
+    sequence.computed = slice.first_position + slice.rows;
     if (sequence.finished) {
       if (sequence.steps_in_flight == 0) sequences_.Release(sequence.id);
       continue;
@@ -209,6 +210,8 @@ void Core::ApplyStep(const BatchStep& step, const std::vector<const proto::Seque
     const int64_t generated = sequence.generated();
     const FinishReason reason = ApplyResult(slice, results[i], options_.end_ids, sequence, UpdateOf(slice.sequence_id));
     counters_.generated_tokens += sequence.generated() - generated;
+    if (sequence.generated() > generated) sequence.losses = 0;
+    sequences_.LeaveShared(sequence);
     if (reason != FinishReason::kNone) Finish(sequence, reason);
   }
 }
@@ -218,8 +221,8 @@ absl::Status Core::OnStepFailure(const proto::StepFailure& failure, const Member
     return absl::InvalidArgumentError(
         absl::StrFormat("a step failed while loading: %s", failure.error().substr(0, kErrorBytesMax)));
   }
-  FailEpoch(absl::StrFormat("%s failed at step %d: %s", Describe(member), failure.step_id(),
-                            failure.error().substr(0, kErrorBytesMax)));
+  AbandonEpoch(absl::StrFormat("%s failed at step %d: %s", Describe(member), failure.step_id(),
+                               failure.error().substr(0, kErrorBytesMax)));
   return absl::OkStatus();
 }
 
@@ -229,6 +232,13 @@ void Core::WatchTime() {
                               "no message for %s", absl::FormatDuration(now_ - members_.Find(id)->heard))));
   }
   for (auto& [id, member] : members_.by_id()) member.time.Sample(now_);
+  if (now_ >= next_deadline_) EndLate();
+  if (now_ >= recover_until_) {
+    recover_until_ = absl::InfiniteFuture();
+    EndAll(absl::UnavailableError(absl::StrFormat("the request was cut off, and %s later there is no new plan: %s",
+                                                  absl::FormatDuration(options_.recovery_max),
+                                                  deployment_.Reason(members_))));
+  }
   const bool loading = deployment_.phase() == Deployment::Phase::kLoading;
   const bool overdue = !in_flight_.empty() && now_ - in_flight_.front().sent > options_.step_deadline;
   if (!loading && !overdue) return;
@@ -265,8 +275,11 @@ void Core::DropSilent() {
 void Core::FillPipeline() {
   if (!deployment_.ready()) return;
   sequences_.Admit(options_.running_max);
-  const BatchLimits limits{
-      .step_tokens_max = options_.step_tokens_max, .stages = deployment_.stages(), .vocabulary = options_.vocabulary};
+  const BatchLimits limits{.step_tokens_max = options_.step_tokens_max,
+                           .stages = deployment_.stages(),
+                           .vocabulary = options_.vocabulary,
+                           .times = &times_,
+                           .stall_max = options_.stall_max};
   while (static_cast<int>(in_flight_.size()) < deployment_.stages()) {
     auto message = std::make_shared<proto::CoordinatorMessage>();
     BatchStep step = BuildStep(limits, steps_sent_ + 1, sequences_, *message->mutable_step());
@@ -301,32 +314,19 @@ RequestUpdate& Core::UpdateOf(int64_t request_id) {
   return update;
 }
 
-void Core::Finish(Sequence& sequence, FinishReason reason) {
-  UpdateOf(sequence.id).finish = reason;
+void Core::Finish(Sequence& sequence, FinishReason reason, absl::Status status) {
+  RequestUpdate& update = UpdateOf(sequence.id);
+  update.finish = reason;
+  if (reason == FinishReason::kError) ++counters_.requests_failed;
+  if (last_end_ > absl::InfinitePast()) end_interval_ += (now_ - last_end_ - end_interval_) / 16;
+  last_end_ = now_;
+  update.status = std::move(status);
   sequence.finished = true;
-  if (sequence.steps_in_flight == 0) sequences_.Release(sequence.id);
-}
-
-void Core::FailEpoch(const std::string& reason) {
-  const auto fail = [&](int64_t id) {
-    RequestUpdate& update = UpdateOf(id);
-    update.finish = FinishReason::kError;
-    update.status = absl::UnavailableError(absl::StrCat("the request was cut off: ", reason));
-    ++counters_.requests_failed;
-  };
-  for (const auto& [id, sequence] : sequences_.running()) {
-    if (!sequence.finished) fail(id);
+  if (!sequence.running) {
+    sequences_.RemoveWaiting(sequence.id);
+  } else if (sequence.steps_in_flight == 0) {
+    sequences_.Release(sequence.id);
   }
-  for (const Sequence& sequence : sequences_.waiting()) fail(sequence.id);
-  sequences_.Reset(KvBlocks());
-  in_flight_.clear();
-  // Those that wait for a worker that is gone need not wait on.
-  auto message = std::make_shared<proto::CoordinatorMessage>();
-  message->mutable_end_epoch()->set_epoch(deployment_.epoch());
-  for (int64_t id : deployment_.stage_workers()) {
-    if (members_.Find(id) != nullptr && deployment_.running()) actions_.sends.push_back({id, message});
-  }
-  deployment_.Abandon(reason, members_);
 }
 
 void Core::DropMember(int64_t worker_id, const std::string& reason) {
@@ -336,32 +336,12 @@ void Core::DropMember(int64_t worker_id, const std::string& reason) {
   const std::string text = absl::StrCat(Describe(*member), " was lost: ", reason);
   members_.Remove(worker_id);
   deployment_.MembershipChanged();
-  if (needed) FailEpoch(text);
+  if (needed) AbandonEpoch(text);
 }
 
 void Core::DropAndDisconnect(int64_t worker_id, const absl::Status& reason) {
   actions_.disconnects.push_back({worker_id, reason});
   DropMember(worker_id, std::string(reason.message()));
-}
-
-EngineState Core::State() const {
-  EngineState state;
-  state.ready = deployment_.ready();
-  state.failed = !deployment_.refusal().ok();
-  state.reason = deployment_.Reason(members_);
-  for (const auto& [id, member] : members_.by_id()) state.workers.push_back(member.State(now_));
-  state.context_tokens_max = state.ready ? deployment_.sequence_tokens_max() : 0;
-  state.kv_blocks_total = sequences_.blocks().total();
-  state.kv_blocks_free = sequences_.blocks().free();
-  state.running = static_cast<int64_t>(sequences_.running().size());
-  state.waiting = static_cast<int64_t>(sequences_.waiting().size());
-  state.requests_total = counters_.requests;
-  state.requests_failed_total = counters_.requests_failed;
-  state.prompt_tokens_total = counters_.prompt_tokens;
-  state.generated_tokens_total = counters_.generated_tokens;
-  state.steps_total = counters_.steps;
-  state.expert_bytes_read_total = counters_.expert_bytes_read;
-  return state;
 }
 
 }  // namespace barn

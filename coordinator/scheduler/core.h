@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -48,6 +49,7 @@ class Core {
     int64_t generated_tokens = 0;
     int64_t steps = 0;
     int64_t expert_bytes_read = 0;
+    int64_t recovered = 0;
   };
 
   void Handle(const WorkerJoined& event);
@@ -69,11 +71,20 @@ class Core {
   void FillPipeline();
   void SendStep(BatchStep step, std::shared_ptr<proto::CoordinatorMessage> message);
   absl::Status CheckSubmission(const RequestSubmitted& event) const;
+  // ResourceExhausted when too many wait; says when to come again.
+  absl::Status CheckQueue(const Tenant& tenant) const;
   RequestUpdate& UpdateOf(int64_t request_id);
-  // The caller's last update; the sequence itself stays until its steps in flight have returned.
-  void Finish(Sequence& sequence, FinishReason reason);
-  // The plan is void: every request ends with Unavailable.
-  void FailEpoch(const std::string& reason);
+  // The caller's last update; a sequence that runs stays until its steps in flight have returned.
+  void Finish(Sequence& sequence, FinishReason reason, absl::Status status = absl::OkStatus());
+  // Ends the requests of which `which` is true, with an error.
+  void EndWhere(const std::function<bool(const Sequence&)>& which,
+                const std::function<absl::Status(const Sequence&)>& status);
+  void EndAll(const absl::Status& status);
+  void EndLate();
+  // The plan is void. Requests wait for the next one, which computes their tokens again.
+  void AbandonEpoch(const std::string& reason);
+  // A plan is there. Who does not fit it ends.
+  void Resume();
   // The member is no longer one.
   void DropMember(int64_t worker_id, const std::string& reason);
   void DropAndDisconnect(int64_t worker_id, const absl::Status& reason);
@@ -83,8 +94,14 @@ class Core {
   Deployment deployment_;
   Sequences sequences_;
   std::deque<BatchStep> in_flight_;  // Oldest first.
-  int64_t steps_sent_ = 0;           // Of the current epoch; also the last step id.
+  StepTimes times_;                  // Of the current epoch.
+  absl::Time last_result_ = absl::InfinitePast();
+  int64_t steps_sent_ = 0;  // Of the current epoch; also the last step id.
   Counters counters_;
+  absl::Duration end_interval_ = absl::Seconds(1);  // Between two requests that end, on average lately.
+  absl::Time last_end_ = absl::InfinitePast();
+  absl::Time next_deadline_ = absl::InfiniteFuture();  // No request's is earlier.
+  absl::Time recover_until_ = absl::InfiniteFuture();  // When those that wait for a new plan give up.
   absl::Time now_ = absl::InfinitePast();
   Actions actions_;  // Of the Step that runs.
 };

@@ -19,9 +19,16 @@ absl::Status CheckSequence(const Sequence& sequence, int64_t block_tokens, int64
     return Broken(absl::StrFormat("sequence %d counts %d steps in flight, there are %d", sequence.id,
                                   sequence.steps_in_flight, in_flight));
   }
+  if (!sequence.running)
+    return Broken(absl::StrFormat("sequence %d is among the running ones and is not", sequence.id));
   if (sequence.finished && in_flight == 0) return Broken(absl::StrFormat("sequence %d outlived its end", sequence.id));
+  if (sequence.prefix_blocks() > static_cast<int64_t>(sequence.blocks.size()) ||
+      sequence.prefix_blocks() * block_tokens > sequence.scheduled) {
+    return Broken(absl::StrFormat("sequence %d: %d blocks published, %d tokens scheduled", sequence.id,
+                                  sequence.prefix_blocks(), sequence.scheduled));
+  }
   if (sequence.blocks_sent > static_cast<int64_t>(sequence.blocks.size()) ||
-      sequence.scheduled > sequence.blocks_sent * block_tokens) {
+      sequence.scheduled > static_cast<int64_t>(sequence.blocks.size()) * block_tokens) {
     return Broken(absl::StrFormat("sequence %d: %d tokens scheduled, %d of %d blocks known to the workers", sequence.id,
                                   sequence.scheduled, sequence.blocks_sent, sequence.blocks.size()));
   }
@@ -49,21 +56,38 @@ absl::Status Core::CheckInvariants() const {
     if (rows < 1 || rows > options_.step_tokens_max)
       return Broken(absl::StrFormat("step %d has %d rows", step.id, rows));
   }
-  std::set<int32_t> blocks;
-  int64_t blocks_taken = 0;
+  std::map<int32_t, int64_t> holders;
   for (const auto& [id, sequence] : sequences_.running()) {
     BARN_RETURN_IF_ERROR(CheckSequence(sequence, sequences_.blocks().block_tokens(), steps_of[id]));
-    blocks.insert(sequence.blocks.begin(), sequence.blocks.end());
-    blocks_taken += static_cast<int64_t>(sequence.blocks.size());
+    for (int32_t block : sequence.blocks) ++holders[block];
+    for (size_t i = sequence.prefix_blocks(); i < sequence.blocks.size(); ++i) {
+      if (sequences_.blocks().holders(sequence.blocks[i]) != 1) {
+        return Broken(
+            absl::StrFormat("sequence %d would write to block %d, which others hold", id, sequence.blocks[i]));
+      }
+    }
   }
   const int64_t used = sequences_.blocks().total() - sequences_.blocks().free();
-  if (blocks_taken != used || static_cast<int64_t>(blocks.size()) != used) {
-    return Broken(absl::StrFormat("%d blocks are held (%d different ones), %d are taken from the pool", blocks_taken,
-                                  blocks.size(), used));
+  if (static_cast<int64_t>(holders.size()) != used) {
+    return Broken(absl::StrFormat("%d blocks are held, %d are taken from the pool", holders.size(), used));
+  }
+  for (const auto& [block, count] : holders) {
+    if (sequences_.blocks().holders(block) != count) {
+      return Broken(
+          absl::StrFormat("block %d has %d holders and counts %d", block, count, sequences_.blocks().holders(block)));
+    }
+  }
+  for (const auto& [id, sequence] : sequences_.waiting()) {
+    if (sequence.running || sequence.finished || !sequence.blocks.empty() || sequence.scheduled > 0) {
+      return Broken(absl::StrFormat("sequence %d waits and holds %d blocks", id, sequence.blocks.size()));
+    }
   }
   const bool idle = sequences_.running().empty() && sequences_.waiting().empty();
-  if (!deployment_.ready() && !idle) return Broken("requests without a plan that runs");
-  if (!idle && in_flight_.empty()) return Broken("there is work and no step in flight");
+  if (!deployment_.ready() && !sequences_.running().empty()) return Broken("a request runs without a plan");
+  if (deployment_.ready() && !idle && in_flight_.empty()) return Broken("there is work and no step in flight");
+  if (!deployment_.ready() && !idle && recover_until_ > now_ + options_.recovery_max) {
+    return Broken("requests wait for a plan without an end");
+  }
   if (!deployment_.running()) return absl::OkStatus();
   for (int stage = 0, worker = 0; stage < deployment_.stages(); ++stage) {
     const auto ranks = static_cast<int>(deployment_.plan().stages[stage].ranks.size());

@@ -24,16 +24,20 @@ struct CoreOptions {
   std::string exchange_token;      // Shared by the workers of this cluster.
   std::set<int32_t> end_ids;       // End-of-generation tokens.
   int64_t vocabulary = 0;
-  int64_t sequence_tokens_max = 0;  // Longest prompt plus answer that the model allows; the KV capacity bounds it too.
-  int64_t step_tokens_max = 512;    // Rows of one step.
-  bool deterministic = false;       // Workers refuse to load on a device whose results depend on the batch.
-  int64_t waiting_max = 256;        // Requests that wait for KV blocks.
-  int64_t running_max = 256;        // Requests that hold KV blocks.
+  int64_t sequence_tokens_max = 0;   // Longest prompt plus answer that the model allows; the KV capacity bounds it too.
+  int64_t step_tokens_max = 512;     // Rows of one step.
+  bool deterministic = false;        // Workers refuse to load on a device whose results depend on the batch.
+  int64_t waiting_max = 256;         // Requests that do not run yet.
+  int64_t tenant_waiting_max = 128;  // Of them, those of one tenant.
+  int64_t running_max = 256;         // Requests that hold KV blocks.
   absl::Duration heartbeat = absl::Milliseconds(500);
   absl::Duration lease = absl::Seconds(3);
   absl::Duration step_deadline = absl::Minutes(10);    // For the oldest step in flight: slow processors, large models.
   absl::Duration load_stall_max = absl::Minutes(5);    // Without a sign of progress while loading.
   absl::Duration load_retry_after = absl::Seconds(5);  // After a load that failed for a passing reason.
+  absl::Duration stall_max = absl::Milliseconds(100);  // What prompts may add to the time between tokens of a stream.
+  absl::Duration recovery_max = absl::Minutes(2);  // Requests wait so long for a new plan after a loss; zero: they end.
+  int losses_max = 5;  // Of workers that a request outlives without a new token; one that kills them must end.
 };
 
 }  // namespace barn

@@ -39,7 +39,8 @@ struct EngineState {
   std::vector<WorkerState> workers;
   int64_t context_tokens_max = 0;  // Longest prompt plus answer of one request.
   int64_t kv_blocks_total = 0;
-  int64_t kv_blocks_free = 0;
+  int64_t kv_blocks_free = 0;    // No request holds them.
+  int64_t kv_blocks_cached = 0;  // Of the free ones: hold a prefix that may be asked for again.
   int64_t running = 0;
   int64_t waiting = 0;
   int64_t requests_total = 0;
@@ -48,6 +49,10 @@ struct EngineState {
   int64_t generated_tokens_total = 0;
   int64_t steps_total = 0;
   int64_t expert_bytes_read_total = 0;
+  int64_t preemptions_total = 0;           // Requests that gave their blocks up, to be computed again.
+  int64_t requests_recovered_total = 0;    // Requests that outlived the loss of a worker, once for each loss.
+  int64_t prefix_cache_queries_total = 0;  // Prompt tokens looked for,
+  int64_t prefix_cache_hits_total = 0;     // and found.
 };
 
 // What the front ends (HTTP, command line) see of the running model. Thread-safe.
@@ -58,7 +63,8 @@ class Engine {
   // Queues a request and returns its id. `on_update` is called in order from one thread of the engine, must not block,
   // and is not called again after an update with finish != kNone. Every accepted request gets such a last update.
   // InvalidArgument: prompt plus max_tokens beyond the context (both numbers named). ResourceExhausted: the queue is
-  // full, try again later. Unavailable: no model is loaded now.
+  // full, try again later. Unavailable: no model is loaded now. The last update may bring an error, too:
+  // DeadlineExceeded after the request's timeout, Unavailable when workers were lost and not replaced in time.
   virtual absl::StatusOr<int64_t> Submit(GenerateRequest request, std::function<void(RequestUpdate)> on_update) = 0;
 
   // The request ends with kCancelled within one step. Unknown or finished ids are ignored.

@@ -7,9 +7,27 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "coordinator/text/sampler.h"
 
 namespace barn {
+
+inline constexpr int kTenantWeightMax = 1000;
+inline constexpr int kPriorityMax = 100;
+inline constexpr size_t kTenantBytesMax = 256;
+
+// Who asks, as far as scheduling cares. The front end fills it in from what it knows of the caller (an API key), never
+// from what a client says of itself.
+struct Tenant {
+  std::string name;  // Requests of one name share cached prefixes and a part of the cluster. "": nobody in particular.
+  int weight = 1;    // Its part where tenants compete: tokens in proportion to the weights. 1..kTenantWeightMax.
+  int priority = 0;  // A higher one starts first and is preempted last. -kPriorityMax..kPriorityMax.
+};
+
+// Payloads of a ResourceExhausted status: seconds, as text, until a place is likely; and, with any value, that the
+// limit is the tenant's own, so that others may still come.
+inline constexpr char kRetryAfterPayload[] = "barn/retry-after-s";
+inline constexpr char kTenantLimitPayload[] = "barn/tenant-limit";
 
 // What a caller wants generated or scored. Token ids come from the tokenizer; text matters (stop strings, detokenizing)
 // stay with the caller, so that the core knows only ids.
@@ -22,6 +40,8 @@ struct GenerateRequest {
   bool full_logits = false;  // Return every logit of each drawn position (before edits).
   int64_t score_from = -1;   // >= 0: also report log probabilities of prompt tokens at index >= max(1, score_from).
   int score_top_logprobs = 0;
+  Tenant tenant;
+  absl::Duration timeout = absl::InfiniteDuration();  // From submission to the last token; then DeadlineExceeded.
 };
 
 struct TokenLogprob {
@@ -56,6 +76,7 @@ struct RequestUpdate {
   FinishReason finish = FinishReason::kNone;
   absl::Status status;             // Set with kError.
   int64_t prompt_tokens_done = 0;  // For progress of long prompts.
+  int64_t cached_tokens = 0;       // Of the prompt: found in the prefix cache instead of computed.
 };
 
 }  // namespace barn

@@ -80,8 +80,7 @@ std::vector<TokenLogprob> TopLogprobs(const Ids& ids, const Logits& logits, doub
   return top;
 }
 
-void AddScores(const StepSlice& slice, const proto::SequenceResult& result, const Sequence& sequence,
-               RequestUpdate& update) {
+void AddScores(const StepSlice& slice, const proto::SequenceResult& result, Sequence& sequence, RequestUpdate& update) {
   const int64_t first_row = slice.first_position + slice.rows - slice.targets;
   for (int64_t i = 0; i < slice.targets; ++i) {
     const int64_t index = first_row + i + 1;
@@ -93,6 +92,7 @@ void AddScores(const StepSlice& slice, const proto::SequenceResult& result, cons
                                     .best = score.best(),
                                     .top = TopLogprobs(score.candidate_ids(), score.candidate_logits(),
                                                        score.logsumexp(), sequence.request.score_top_logprobs)});
+    sequence.next_score = index + 1;
   }
 }
 
@@ -156,6 +156,7 @@ absl::StatusOr<std::vector<const proto::SequenceResult*>> MatchResults(const Bat
 FinishReason ApplyResult(const StepSlice& slice, const proto::SequenceResult* result, const std::set<int32_t>& end_ids,
                          Sequence& sequence, RequestUpdate& update) {
   update.prompt_tokens_done = std::min(sequence.computed, sequence.prompt_tokens);
+  update.cached_tokens = sequence.cached_tokens;
   if (slice.targets > 0) AddScores(slice, *result, sequence, update);
   if (slice.candidates > 0) {
     update.tokens.push_back(DrawToken(*result, sequence));

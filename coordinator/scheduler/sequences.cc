@@ -1,6 +1,8 @@
 #include "coordinator/scheduler/sequences.h"
 
 #include <algorithm>
+#include <iterator>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -13,6 +15,19 @@ absl::Status CheckRange(const char* name, int64_t value, int64_t low, int64_t hi
   return absl::InvalidArgumentError(absl::StrFormat("%s is %d, outside %d..%d", name, value, low, high));
 }
 
+absl::Status CheckTenant(const GenerateRequest& request) {
+  const Tenant& tenant = request.tenant;
+  if (request.timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(absl::StrFormat("timeout is %s", absl::FormatDuration(request.timeout)));
+  }
+  if (tenant.name.size() > kTenantBytesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("the tenant's name has %d bytes, at most %d", tenant.name.size(), kTenantBytesMax));
+  }
+  if (auto status = CheckRange("weight", tenant.weight, 1, kTenantWeightMax); !status.ok()) return status;
+  return CheckRange("priority", tenant.priority, -kPriorityMax, kPriorityMax);
+}
+
 }  // namespace
 
 Sequence::Sequence(int64_t id, GenerateRequest request_in, uint64_t fallback_seed)
@@ -20,7 +35,8 @@ Sequence::Sequence(int64_t id, GenerateRequest request_in, uint64_t fallback_see
       request(std::move(request_in)),
       sampler(request.sampling, fallback_seed),
       tokens(std::exchange(request.prompt, {})) {
-  prompt_tokens = static_cast<int64_t>(tokens.size());
+  prompt_tokens = known_at_start = known();
+  next_score = std::max<int64_t>(1, request.score_from);
 }
 
 absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& bounds) {
@@ -41,20 +57,82 @@ absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& b
     }
   }
   if (auto status = Validate(request.sampling, bounds.vocabulary); !status.ok()) return status;
+  if (auto status = CheckTenant(request); !status.ok()) return status;
   if (auto status = CheckRange("top_logprobs", request.top_logprobs, 0, bounds.vocabulary); !status.ok()) return status;
   return CheckRange("score_top_logprobs", request.score_top_logprobs, 0, bounds.vocabulary);
 }
 
+void Sequences::Add(int64_t id, GenerateRequest request, uint64_t fallback_seed, absl::Time deadline) {
+  Sequence& added = waiting_.try_emplace(id, id, std::move(request), fallback_seed).first->second;
+  added.deadline = deadline;
+  admitted_.Enter(added.request.tenant);
+  served_.Enter(added.request.tenant);
+  blocked_free_ = -1;
+}
+
 void Sequences::Admit(int64_t running_max) {
+  if (blocked_free_ >= 0 && blocks_.free() <= blocked_free_) return;
+  blocked_free_ = -1;
   while (!waiting_.empty() && static_cast<int64_t>(running_.size()) < running_max) {
-    Sequence& next = waiting_.front();
-    const int64_t blocks = blocks_.BlocksFor(next.positions_max());
-    if (!blocks_.CanTake(blocks)) return;
-    next.blocks = blocks_.Take(blocks);
-    const int64_t id = next.id;
-    running_.emplace(id, std::move(next));
-    waiting_.pop_front();
+    Sequence& next = NextToAdmit();
+    if (!Start(next)) {
+      blocked_free_ = blocks_.free();
+      return;
+    }
+    running_.insert(waiting_.extract(next.id));
   }
+}
+
+Sequence& Sequences::NextToAdmit() {
+  const auto rank = [&](const Sequence& sequence) {
+    return std::pair(-sequence.request.tenant.priority, admitted_.Clock(sequence.request.tenant));
+  };
+  auto next = waiting_.begin();
+  for (auto one = std::next(next); one != waiting_.end(); ++one) {
+    if (rank(one->second) < rank(next->second)) next = one;
+  }
+  return next->second;
+}
+
+bool Sequences::Start(Sequence& sequence) {
+  KvBlocks::Content content = NextContent(sequence);
+  while (!content.tokens.empty()) {
+    const KvBlocks::Found found = blocks_.Find(content);
+    if (found.block < 0) break;
+    blocks_.Hold(found.block);
+    sequence.blocks.push_back(found.block);
+    sequence.prefix.push_back(found.name);
+    content = NextContent(sequence);
+  }
+  // Everyone who runs may take one block more before anybody has to go for it.
+  const int64_t needed = blocks_.BlocksFor(sequence.known()) - sequence.prefix_blocks();
+  if (!blocks_.CanTake(needed + static_cast<int64_t>(running_.size()))) {
+    Stop(sequence);
+    return false;
+  }
+  const std::vector<int32_t> taken = blocks_.Take(needed);
+  sequence.blocks.insert(sequence.blocks.end(), taken.begin(), taken.end());
+  sequence.known_at_start = sequence.known();
+  sequence.running = true;
+  if (sequence.passed == 0) cache_queries_ += sequence.known();
+  CountFound(sequence, sequence.prefix_blocks() * blocks_.block_tokens());
+  if (sequence.promised == 0) {
+    const auto answer_tokens = static_cast<int64_t>(answer_tokens_);
+    sequence.promised = sequence.pending() + std::min(sequence.request.max_tokens, answer_tokens);
+    admitted_.Charge(sequence.request.tenant, sequence.promised);
+  }
+  return true;
+}
+
+void Sequences::Stop(Sequence& sequence) {
+  if (sequence.blocks_sent > 0) released_.push_back(sequence.id);
+  blocks_.GiveBack(sequence.blocks);
+  sequence.blocks.clear();
+  sequence.prefix.clear();
+  sequence.blocks_sent = 0;
+  sequence.scheduled = sequence.computed = 0;
+  sequence.steps_in_flight = 0;
+  sequence.running = false;
 }
 
 Sequence* Sequences::FindRunning(int64_t id) {
@@ -62,27 +140,151 @@ Sequence* Sequences::FindRunning(int64_t id) {
   return found == running_.end() ? nullptr : &found->second;
 }
 
-bool Sequences::Contains(int64_t id) const {
-  return running_.contains(id) ||
-         std::any_of(waiting_.begin(), waiting_.end(), [&](const Sequence& sequence) { return sequence.id == id; });
+Sequence* Sequences::FindWaiting(int64_t id) {
+  const auto found = waiting_.find(id);
+  return found == waiting_.end() ? nullptr : &found->second;
 }
 
-bool Sequences::RemoveWaiting(int64_t id) {
-  return std::erase_if(waiting_, [&](const Sequence& sequence) { return sequence.id == id; }) > 0;
+void Sequences::RemoveWaiting(int64_t id) {
+  const auto found = waiting_.find(id);
+  EndAccount(found->second);
+  waiting_.erase(found);
+  blocked_free_ = -1;
 }
 
 void Sequences::Release(int64_t id) {
   const auto found = running_.find(id);
-  if (found->second.blocks_sent > 0) released_.push_back(id);
-  blocks_.GiveBack(found->second.blocks);
+  Stop(found->second);
+  EndAccount(found->second);
   running_.erase(found);
+  blocked_free_ = -1;
 }
 
-void Sequences::Reset(KvBlocks blocks) {
-  blocks_ = std::move(blocks);
-  waiting_.clear();
-  running_.clear();
+// What was promised and not used is the tenant's again.
+void Sequences::EndAccount(const Sequence& sequence) {
+  constexpr double kMemory = 16;  // Requests.
+  if (sequence.promised > 0) answer_tokens_ += (static_cast<double>(sequence.generated()) - answer_tokens_) / kMemory;
+  admitted_.Charge(sequence.request.tenant, sequence.spent - sequence.promised);
+  admitted_.Leave(sequence.request.tenant);
+  served_.Leave(sequence.request.tenant);
+}
+
+Sequence* Sequences::LastBehind(const Sequence& sequence) {
+  Sequence* last = nullptr;
+  for (auto& [id, other] : running_) {
+    if (other.finished || other.steps_in_flight > 0 || !sequence.GoesBefore(other)) continue;
+    if (last == nullptr || last->GoesBefore(other)) last = &other;
+  }
+  return last;
+}
+
+bool Sequences::Reserve(Sequence& sequence, int64_t positions) {
+  const int64_t needed = blocks_.BlocksFor(positions) - static_cast<int64_t>(sequence.blocks.size());
+  if (needed <= 0) return true;
+  while (!blocks_.CanTake(needed)) {
+    Sequence* last = LastBehind(sequence);
+    if (last == nullptr) return false;
+    Stop(*last);
+    waiting_.insert(running_.extract(last->id));
+    ++preemptions_;
+  }
+  const std::vector<int32_t> taken = blocks_.Take(needed);
+  sequence.blocks.insert(sequence.blocks.end(), taken.begin(), taken.end());
+  return true;
+}
+
+KvBlocks::Content Sequences::NextContent(const Sequence& sequence) const {
+  const int64_t block_tokens = blocks_.block_tokens();
+  // The row of the last token is wanted, and so are those whose scores are.
+  int64_t end = sequence.known() - 1;
+  if (sequence.request.score_from >= 0 && sequence.next_score < sequence.prompt_tokens) {
+    end = std::min(end, sequence.next_score - 1);
+  }
+  const int64_t begin = sequence.prefix_blocks() * block_tokens;
+  if (begin + block_tokens > end) return {};
+  return ContentAt(sequence, begin);
+}
+
+KvBlocks::Content Sequences::ContentAt(const Sequence& sequence, int64_t begin) const {
+  return {.parent = sequence.prefix.empty() ? 0 : sequence.prefix.back(),
+          .tenant = begin == 0 ? std::string_view(sequence.request.tenant.name) : std::string_view(),
+          .tokens = std::span(sequence.tokens).subspan(begin, blocks_.block_tokens())};
+}
+
+void Sequences::SkipFound(Sequence& sequence) {
+  const int64_t block_tokens = blocks_.block_tokens();
+  while (sequence.scheduled == sequence.prefix_blocks() * block_tokens) {
+    const KvBlocks::Content content = NextContent(sequence);
+    if (content.tokens.empty()) return;
+    const KvBlocks::Found found = blocks_.Find(content);
+    if (found.block < 0) return;
+    blocks_.Hold(found.block);
+    if (sequence.prefix.size() < sequence.blocks.size()) {
+      blocks_.GiveBack({&sequence.blocks[sequence.prefix.size()], 1});
+    } else {
+      sequence.blocks.emplace_back();
+    }
+    sequence.blocks[sequence.prefix.size()] = found.block;
+    sequence.prefix.push_back(found.name);
+    CountFound(sequence, sequence.scheduled + block_tokens);
+  }
+}
+
+// What is passed for the second time has been told and paid before.
+void Sequences::CountFound(Sequence& sequence, int64_t end) {
+  const int64_t fresh = std::min(end, sequence.prompt_tokens) - std::max(sequence.scheduled, sequence.passed);
+  if (fresh > 0) {
+    sequence.cached_tokens += fresh;
+    cache_hits_ += fresh;
+  }
+  sequence.passed = std::max(sequence.passed, end);
+  sequence.scheduled = end;
+  if (sequence.steps_in_flight == 0) sequence.computed = end;
+}
+
+void Sequences::Advance(Sequence& sequence, int64_t end) {
+  const int64_t fresh = end - std::max(sequence.scheduled, sequence.passed);
+  if (fresh > 0) {
+    sequence.spent += fresh;
+    served_.Charge(sequence.request.tenant, fresh);
+  }
+  sequence.passed = std::max(sequence.passed, end);
+  sequence.scheduled = end;
+}
+
+void Sequences::Publish(Sequence& sequence) {
+  const int64_t block_tokens = blocks_.block_tokens();
+  const int64_t end = std::min(sequence.scheduled, sequence.known());
+  while ((sequence.prefix_blocks() + 1) * block_tokens <= end) {
+    sequence.prefix.push_back(blocks_.Publish(sequence.blocks[sequence.prefix.size()],
+                                              ContentAt(sequence, sequence.prefix_blocks() * block_tokens)));
+  }
+}
+
+void Sequences::LeaveShared(Sequence& sequence) {
+  const int64_t kept = sequence.scheduled / blocks_.block_tokens();
+  if (kept >= sequence.prefix_blocks()) return;
+  blocks_.GiveBack(std::span(sequence.blocks).subspan(kept));
+  sequence.blocks.resize(kept);
+  sequence.prefix.resize(kept);
+  sequence.blocks_sent = std::min(sequence.blocks_sent, kept);
+  sequence.scheduled = sequence.computed = kept * blocks_.block_tokens();
+}
+
+void Sequences::Suspend() {
+  while (!running_.empty()) {
+    const auto first = running_.begin();
+    Stop(first->second);
+    if (first->second.finished) {
+      EndAccount(first->second);
+      running_.erase(first);
+    } else {
+      waiting_.insert(running_.extract(first));
+    }
+  }
   released_.clear();
+  blocks_ = KvBlocks();
+  blocked_free_ = -1;
 }
 
 }  // namespace barn

@@ -20,22 +20,56 @@ GenerateRequest Request(std::mt19937_64& random, int prompt_max, int tokens_max)
   return request;
 }
 
-// Every reply is the answer of the fake model, or a beginning of it where the request was cut off.
-void ExpectTrueReplies(const SimCluster& sim) {
+// Of one of three tenants, and often beginning like another.
+GenerateRequest TeamRequest(std::mt19937_64& random, int prompt_max, int tokens_max) {
+  const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
+  GenerateRequest request = Request(random, prompt_max, tokens_max);
+  if (pick(0, 1) == 0) {
+    std::fill_n(request.prompt.begin(), pick(0, static_cast<int>(request.prompt.size())), pick(1, 2));
+  }
+  const int tenant = pick(0, 2);
+  request.tenant = {.name = absl::StrCat("t", tenant), .weight = 1 + tenant, .priority = pick(0, 3) == 0 ? 1 : 0};
+  if (pick(0, 15) == 0) request.timeout = absl::Milliseconds(pick(1, 4000));
+  if (pick(0, 5) == 0) request.score_from = pick(0, 20);
+  return request;
+}
+
+// Every prompt token that was to be scored, once and in order.
+void ExpectTrueScores(const SimReply& reply) {
+  if (reply.request.score_from < 0) {
+    EXPECT_THAT(reply.scores, IsEmpty());
+    return;
+  }
+  int64_t index = std::max<int64_t>(1, reply.request.score_from);
+  for (const PromptScore& score : reply.scores) {
+    EXPECT_EQ(score.index, index);
+    EXPECT_EQ(score.id, reply.request.prompt[index]);
+    ++index;
+  }
+  if (!reply.tokens.empty()) {
+    EXPECT_GE(index, static_cast<int64_t>(reply.request.prompt.size()));
+  }
+}
+
+// Every reply is the answer of the fake model, or a beginning of it where the request was cut off: by its own timeout,
+// or by several losses in a row.
+void ExpectTrueReplies(const SimCluster& sim, bool losses_may_end_it = false) {
   for (const auto& [id, reply] : sim.replies()) {
     if (!reply.verdict.ok()) continue;
     const std::vector<int32_t> answer = sim.model().Answer(reply.request.prompt, reply.request.max_tokens, {7});
     ASSERT_LE(reply.tokens.size(), answer.size()) << "request " << id;
     EXPECT_TRUE(std::equal(reply.tokens.begin(), reply.tokens.end(), answer.begin())) << "request " << id;
     EXPECT_EQ(reply.ends, 1) << "request " << id;
+    ExpectTrueScores(reply);
     if (reply.finish == FinishReason::kLength || reply.finish == FinishReason::kEnd) {
       EXPECT_EQ(reply.tokens, answer) << "request " << id;
       const bool ended = !answer.empty() && answer.back() == 7;
       EXPECT_EQ(reply.finish, ended ? FinishReason::kEnd : FinishReason::kLength) << "request " << id;
     }
-    if (reply.finish == FinishReason::kError) {
-      EXPECT_EQ(reply.status.code(), absl::StatusCode::kUnavailable) << reply.status;
-    }
+    if (reply.finish != FinishReason::kError) continue;
+    const bool late = reply.status.code() == absl::StatusCode::kDeadlineExceeded;
+    EXPECT_TRUE(late || (losses_may_end_it && reply.status.code() == absl::StatusCode::kUnavailable)) << reply.status;
+    EXPECT_TRUE(!late || reply.request.timeout < absl::Hours(1));
   }
 }
 
@@ -69,7 +103,7 @@ void Chaos(SimCluster& sim, int workers, uint64_t seed) {
   const int requests = pick(1, 24);
   for (int i = 0; i < requests; ++i) {
     sim.At(sim.now() + absl::Milliseconds(pick(0, 3000)), [&sim, &random, pick] {
-      const int64_t id = sim.Submit(Request(random, 40, 20));
+      const int64_t id = sim.Submit(TeamRequest(random, 40, 20));
       if (pick(0, 3) == 0) sim.At(sim.now() + absl::Milliseconds(pick(0, 1500)), [&sim, id] { sim.Cancel(id); });
     });
   }
@@ -104,7 +138,8 @@ TEST(ClusterSim, ThousandsOfHistoriesKeepEveryPromise) {
     EXPECT_EQ(state.running + state.waiting, 0);
     EXPECT_LE(sim.steps_in_flight_max(), std::max(options.workers, 2));
     EXPECT_THAT(sim.errors(), IsEmpty());
-    ExpectTrueReplies(sim);
+    // A worker that dies once and comes back ends no request.
+    ExpectTrueReplies(sim, /*losses_may_end_it=*/seed % 4 != 0);
     if (HasFailure()) return;
   }
 }
@@ -184,7 +219,7 @@ TEST(ClusterSim, RanksTakeOneStepAfterAnotherAndOneOfThemAnswers) {
   ExpectTrueReplies(sim);
 }
 
-TEST(ClusterSim, AKilledWorkerEndsRequestsWithinTheLease) {
+TEST(ClusterSim, AnswersGoOnAfterTheLossOfAWorker) {
   for (const auto& [silent, ranks] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
     SimCluster sim({.workers = 3, .ranks = ranks, .seed = 11, .compute_max = absl::Milliseconds(200)});
     sim.StartAll();
@@ -195,15 +230,97 @@ TEST(ClusterSim, AKilledWorkerEndsRequestsWithinTheLease) {
     request.ignore_end = true;
     const int64_t id = sim.Submit(request);
     sim.RunFor(absl::Seconds(2));
-    const absl::Time killed = sim.now();
+    EXPECT_GT(sim.replies().at(id).tokens.size(), 0u);
     sim.Kill(1, silent);
-    ASSERT_TRUE(sim.RunUntilIdle(absl::Minutes(1)));
-    EXPECT_LT(sim.now() - killed, silent ? absl::Seconds(4) : absl::Seconds(1));
-    EXPECT_EQ(sim.replies().at(id).finish, FinishReason::kError);
-    EXPECT_EQ(sim.replies().at(id).status.code(), absl::StatusCode::kUnavailable);
+    sim.RunFor(absl::Seconds(4));
     EXPECT_FALSE(sim.core().ready());
+    EXPECT_EQ(sim.replies().at(id).ends, 0);
     sim.Restart(1);
     EXPECT_TRUE(sim.RunUntilReady(absl::Seconds(10)));
+    ASSERT_TRUE(sim.RunUntilIdle(absl::Minutes(2)));
+    EXPECT_EQ(sim.replies().at(id).tokens, sim.model().Answer(request.prompt, 100, {}));
+    EXPECT_EQ(sim.replies().at(id).finish, FinishReason::kLength);
+    EXPECT_EQ(sim.core().State().requests_recovered_total, 1);
+    EXPECT_THAT(sim.errors(), IsEmpty());
+  }
+}
+
+TEST(ClusterSim, WhereNoWorkerComesBackRequestsEndInTime) {
+  SimCluster sim({.workers = 2, .seed = 4});
+  sim.StartAll();
+  ASSERT_TRUE(sim.RunUntilReady(absl::Seconds(10)));
+  GenerateRequest request;
+  request.prompt = {1, 2, 3};
+  request.max_tokens = 200;
+  request.ignore_end = true;
+  const int64_t id = sim.Submit(request);
+  sim.RunFor(absl::Milliseconds(500));
+  sim.Kill(0, false);
+  EXPECT_FALSE(sim.RunUntilIdle(absl::Seconds(119)));
+  ASSERT_TRUE(sim.RunUntilIdle(absl::Seconds(2)));
+  EXPECT_EQ(sim.replies().at(id).status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(sim.errors(), IsEmpty());
+}
+
+// 12 requests of 60 positions each on a pool of 160: they share it by turns, and nobody gets an error.
+TEST(ClusterSim, WhereBlocksRunOutRequestsWaitTheirTurn) {
+  for (int workers = 1; workers <= 3; ++workers) {
+    SimCluster sim({.workers = workers, .seed = 5, .kv_blocks = 40});
+    sim.StartAll();
+    ASSERT_TRUE(sim.RunUntilReady(absl::Seconds(10)));
+    std::mt19937_64 random(workers);
+    for (int i = 0; i < 12; ++i) {
+      GenerateRequest request = Request(random, 10, 1);
+      request.max_tokens = 50;
+      request.sampling.temperature = 1;
+      request.sampling.seed = i;
+      request.ignore_end = true;
+      sim.Submit(request);
+    }
+    ASSERT_TRUE(sim.RunUntilIdle(absl::Minutes(5)));
+    EXPECT_GT(sim.core().State().preemptions_total, 0);
+    // With room for all, the same seeds draw the same tokens.
+    SimCluster roomy({.workers = workers, .seed = 5, .kv_blocks = 400});
+    roomy.StartAll();
+    ASSERT_TRUE(roomy.RunUntilReady(absl::Seconds(10)));
+    for (const auto& [id, reply] : sim.replies()) roomy.Submit(reply.request);
+    ASSERT_TRUE(roomy.RunUntilIdle(absl::Minutes(5)));
+    EXPECT_EQ(roomy.core().State().preemptions_total, 0);
+    for (const auto& [id, reply] : sim.replies()) EXPECT_EQ(reply.tokens, roomy.replies().at(id).tokens) << id;
+    EXPECT_THAT(sim.errors(), IsEmpty());
+    EXPECT_THAT(roomy.errors(), IsEmpty());
+  }
+}
+
+TEST(ClusterSim, AlikePromptsAreComputedOnce) {
+  for (int workers = 1; workers <= 3; ++workers) {
+    SimCluster sim({.workers = workers, .seed = 9, .kv_blocks = 400, .step_tokens_max = 16});
+    sim.StartAll();
+    ASSERT_TRUE(sim.RunUntilReady(absl::Seconds(10)));
+    GenerateRequest request;
+    for (int i = 0; i < 102; ++i) request.prompt.push_back(i * i % 50);
+    request.max_tokens = 6;
+    request.ignore_end = true;
+    for (int i = 0; i < 8; ++i) {
+      request.sampling.seed = i;
+      sim.Submit(request);
+    }
+    ASSERT_TRUE(sim.RunUntilIdle(absl::Minutes(5)));
+    // 25 full blocks of 4 are shared, the last two tokens are everybody's own.
+    EXPECT_EQ(sim.core().State().prompt_tokens_total, 100 + 8 * 2);
+    EXPECT_EQ(sim.core().State().prefix_cache_hits_total, 7 * 100);
+    EXPECT_EQ(sim.replies().at(1).cached_tokens, 0);
+    EXPECT_EQ(sim.replies().at(2).cached_tokens, 100);
+    // Later, and of another tenant.
+    sim.Submit(request);
+    ASSERT_TRUE(sim.RunUntilIdle(absl::Minutes(5)));
+    EXPECT_EQ(sim.core().State().prompt_tokens_total, 100 + 9 * 2);
+    EXPECT_EQ(sim.replies().at(8).tokens, sim.replies().at(9).tokens);
+    request.tenant.name = "another";
+    sim.Submit(request);
+    ASSERT_TRUE(sim.RunUntilIdle(absl::Minutes(5)));
+    EXPECT_EQ(sim.core().State().prompt_tokens_total, 100 + 9 * 2 + 102);
+    EXPECT_EQ(sim.replies().at(8).tokens, sim.replies().at(10).tokens);
     EXPECT_THAT(sim.errors(), IsEmpty());
   }
 }

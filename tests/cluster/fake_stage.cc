@@ -56,12 +56,6 @@ void FakeStage::UpdateTable(const proto::StepSequence& sequence) {
   }
   for (int32_t block : sequence.new_blocks()) {
     if (block < 0 || block >= load_.kv_blocks()) errors_.push_back(absl::StrFormat("block %d", block));
-    for (const auto& [id, other] : tables_) {
-      if (std::count(other.begin(), other.end(), block) > 0) {
-        errors_.push_back(
-            absl::StrFormat("block %d of sequence %d still belongs to %d", block, sequence.sequence_id(), id));
-      }
-    }
     table.push_back(block);
   }
 }
@@ -73,6 +67,17 @@ int32_t FakeStage::TakeBest(const std::map<int64_t, int32_t>& best, const proto:
     return 0;
   }
   return found->second;
+}
+
+// Blocks may be shared, but who writes to one must be alone with it.
+void FakeStage::Write(int64_t id, int64_t position, int32_t token) {
+  const int32_t block = tables_[id][position / load_.kv_block_tokens()];
+  for (const auto& [other, table] : tables_) {
+    if (other != id && std::count(table.begin(), table.end(), block) > 0) {
+      errors_.push_back(absl::StrFormat("sequence %d writes to block %d, which %d reads", id, block, other));
+    }
+  }
+  cells_[block * load_.kv_block_tokens() + position % load_.kv_block_tokens()] = token;
 }
 
 FakeStage::Output FakeStage::Run(const proto::StepRequest& step, const std::vector<uint64_t>& input) {
@@ -92,8 +97,7 @@ FakeStage::Output FakeStage::Run(const proto::StepRequest& step, const std::vect
         errors_.push_back(absl::StrFormat("sequence %d: no block for position %d", sequence.sequence_id(), position));
         return output;
       }
-      cells_[table[position / load_.kv_block_tokens()] * load_.kv_block_tokens() + position % load_.kv_block_tokens()] =
-          sequence.takes_best() ? TakeBest(best, sequence) : sequence.tokens(row);
+      Write(sequence.sequence_id(), position, sequence.takes_best() ? TakeBest(best, sequence) : sequence.tokens(row));
       output.rows.push_back(HashTo(table, position));
     }
     if (sequence.want_candidates() && sequence.candidates() == 1) {

@@ -45,6 +45,7 @@ class FakeStage {
   uint64_t HashTo(const std::vector<int32_t>& blocks, int64_t position) const;
   void UpdateTable(const proto::StepSequence& sequence);
   int32_t TakeBest(const std::map<int64_t, int32_t>& best, const proto::StepSequence& sequence);
+  void Write(int64_t id, int64_t position, int32_t token);
   proto::SequenceResult Answer(const proto::StepSequence& sequence, std::span<const uint64_t> rows) const;
 
   const FakeModel model_;

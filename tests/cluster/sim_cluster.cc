@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,7 +17,9 @@ constexpr absl::Duration kHeartbeat = absl::Milliseconds(500);
 CoreOptions OptionsOf(const SimOptions& sim) {
   CoreOptions options = TestCoreOptions(sim.workers);
   options.step_tokens_max = sim.step_tokens_max;
-  options.waiting_max = sim.waiting_max;
+  options.waiting_max = options.tenant_waiting_max = sim.waiting_max;
+  options.running_max = sim.running_max;
+  options.sequence_tokens_max = sim.sequence_tokens_max;
   options.step_deadline = sim.step_deadline;
   options.heartbeat = kHeartbeat;
   return options;
@@ -135,12 +138,16 @@ void SimCluster::Perform(const Actions& actions) {
     for (const GeneratedToken& token : update.tokens) {
       mix(absl::StrCat(token.id));
       reply.tokens.push_back(token.id);
+      reply.times.push_back(now_);
     }
     reply.scores.insert(reply.scores.end(), update.prompt_scores.begin(), update.prompt_scores.end());
+    reply.prompt_tokens_done = std::max(reply.prompt_tokens_done, update.prompt_tokens_done);
+    reply.cached_tokens = std::max(reply.cached_tokens, update.cached_tokens);
     if (update.finish == FinishReason::kNone) continue;
     ++reply.ends;
     reply.finish = update.finish;
     reply.status = update.status;
+    if (on_end_) At(now_, [this, id = update.request_id] { on_end_(id); });
   }
 }
 
@@ -287,7 +294,11 @@ void SimCluster::TryCompute(int worker) {
     at.stalled = true;
     return;
   }
-  At(now_ + Delay(options_.compute_max), [this, worker, life = at.life, epoch, step = at.steps.front()] {
+  const proto::StepRequest& next = at.steps.front();
+  const auto rows = std::accumulate(next.sequences().begin(), next.sequences().end(), int64_t{0},
+                                    [](int64_t sum, const auto& sequence) { return sum + sequence.rows(); });
+  const absl::Duration fixed = options_.compute_step + rows * options_.compute_row;
+  At(now_ + fixed + Delay(options_.compute_max), [this, worker, life = at.life, epoch, step = at.steps.front()] {
     const Worker& done = workers_[worker];
     if (done.life != life || done.stage == nullptr || done.stage->load().epoch() != epoch) return;
     FinishStep(worker, step);

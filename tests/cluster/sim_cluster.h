@@ -24,8 +24,12 @@ struct SimOptions {
   int64_t kv_block_tokens = 4;
   int64_t step_tokens_max = 32;
   int64_t waiting_max = 256;
+  int64_t running_max = 256;
+  int64_t sequence_tokens_max = 1000;
   absl::Duration delay_max = absl::Milliseconds(20);    // Of each message.
-  absl::Duration compute_max = absl::Milliseconds(10);  // Of each step on each stage.
+  absl::Duration compute_max = absl::Milliseconds(10);  // Of each step on each stage, at random;
+  absl::Duration compute_step = absl::ZeroDuration();   // and what each takes,
+  absl::Duration compute_row = absl::ZeroDuration();    // and each of its rows.
   double stream_break = 0;                              // Chance of each message to find its stream broken.
   double step_failure = 0;                              // Chance of each step on each stage to fail with a StepFailure.
   double step_stall = 0;  // Chance of each step on each stage to hang the worker's compute thread.
@@ -39,7 +43,10 @@ struct SimReply {
   bool answered = false;  // A verdict has come.
   absl::Status verdict;
   std::vector<int32_t> tokens;
+  std::vector<absl::Time> times;  // When they came.
   std::vector<PromptScore> scores;
+  int64_t cached_tokens = 0;
+  int64_t prompt_tokens_done = 0;
   int ends = 0;
   FinishReason finish = FinishReason::kNone;
   absl::Status status;
@@ -62,6 +69,8 @@ class SimCluster {
   bool RunUntilIdle(absl::Duration limit);
   void RunFor(absl::Duration duration);
   bool RunUntilReady(absl::Duration limit);
+  // Called after the last update of each request.
+  void OnEnd(std::function<void(int64_t)> on_end) { on_end_ = std::move(on_end); }
   // No more random failures.
   void Calm() { calm_ = true; }
 
@@ -136,6 +145,7 @@ class SimCluster {
   uint64_t fingerprint_ = 0;
   int64_t steps_in_flight_max_ = 0;
   bool calm_ = false;
+  std::function<void(int64_t)> on_end_;
 };
 
 // A plan that gives every node two layers.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/cord.h"
 #include "tests/coordinator/http/test_server.h"
 
 namespace barn {
@@ -44,6 +45,58 @@ TEST(Completions, RepeatsWhatTheEngineGenerates) {
   EXPECT_EQ(body["usage"]["completion_tokens"], 4);
   EXPECT_EQ(body["usage"]["total_tokens"], 8);
   EXPECT_EQ(server.engine.submitted()[0].prompt.front(), 1);
+}
+
+TEST(Completions, UsageTellsWhatTheCacheKnew) {
+  TestServer server({.script = Says("blue"), .cached_tokens = 3});
+  HttpClient client(server.port());
+  const json body = client.Post("/v1/completions", {{"prompt", {"The sky is", "The sky was"}}, {"n", 2}}).json();
+  EXPECT_EQ(body["usage"]["prompt_tokens_details"]["cached_tokens"], 6) << "of each prompt once, whatever n is";
+}
+
+TEST(Completions, ATimeoutIsTheEnginesToKeep) {
+  TestServer server({.script = Says("blue")});
+  HttpClient client(server.port());
+  client.Post("/v1/completions", {{"prompt", "The sky is"}, {"timeout", 2.5}});
+  client.Post("/v1/completions", {{"prompt", "The sky is"}});
+  EXPECT_EQ(server.engine.submitted()[0].timeout, absl::Seconds(2.5));
+  EXPECT_EQ(server.engine.submitted()[1].timeout, absl::InfiniteDuration());
+  EXPECT_EQ(client.Post("/v1/completions", {{"prompt", "The sky is"}, {"timeout", 0}}).status, 400);
+  TestServer late({.refusal = absl::DeadlineExceededError("the request's 2.5s are over")});
+  HttpClient other(late.port());
+  const ClientReply reply = other.Post("/v1/completions", {{"prompt", "The sky is"}});
+  EXPECT_EQ(reply.status, 504);
+  EXPECT_EQ(reply.json()["error"]["code"], "timeout");
+}
+
+TEST(Completions, ALongPromptLosesItsOldestTokensWhereThatIsAskedFor) {
+  TestServer server({.context_tokens = 20, .script = Says("blue")});
+  HttpClient client(server.port());
+  json request = {{"prompt", "one two one two one two one two one two one two one two one two red green blue"},
+                  {"max_tokens", 12}};
+  EXPECT_EQ(client.Post("/v1/completions", request).status, 400);
+  request["truncate"] = true;
+  const json body = client.Post("/v1/completions", request).json();
+  EXPECT_EQ(body["usage"]["prompt_tokens"], 8);
+  const std::vector<int32_t> prompt = server.engine.submitted()[0].prompt;
+  ASSERT_EQ(prompt.size(), 8u);
+  EXPECT_EQ(prompt.front(), 1) << "the begin token";
+  const std::vector<int32_t> whole = Ids("two one two one two red green blue");
+  EXPECT_TRUE(std::equal(prompt.end() - 5, prompt.end(), whole.end() - 5));
+}
+
+TEST(Completions, AFullQueueSaysWhenToComeAgain) {
+  absl::Status full = absl::ResourceExhaustedError("2 requests wait");
+  full.SetPayload(kRetryAfterPayload, absl::Cord("17"));
+  for (const bool own : {false, true}) {
+    if (own) full.SetPayload(kTenantLimitPayload, absl::Cord("1"));
+    TestServer server({.refusal = full});
+    HttpClient client(server.port());
+    const ClientReply reply = client.Post("/v1/completions", {{"prompt", "The sky is"}});
+    EXPECT_EQ(reply.status, own ? 429 : 503);
+    EXPECT_EQ(reply.headers.at("retry-after"), "17");
+    EXPECT_EQ(reply.json()["error"]["type"], own ? "rate_limit_error" : "server_error");
+  }
 }
 
 TEST(Completions, StreamsTheSameText) {

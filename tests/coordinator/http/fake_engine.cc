@@ -44,6 +44,7 @@ FakeEngine::~FakeEngine() {
 absl::StatusOr<int64_t> FakeEngine::Submit(GenerateRequest request, std::function<void(RequestUpdate)> on_update) {
   absl::MutexLock lock(&mutex_);
   if (!state_.ready) return absl::UnavailableError(state_.reason);
+  if (!options_.refusal.ok()) return options_.refusal;
   if (static_cast<int64_t>(running_.size()) >= options_.queue_max) {
     return absl::ResourceExhaustedError(absl::StrFormat("%d requests wait already", running_.size()));
   }
@@ -93,6 +94,7 @@ void FakeEngine::Step() {
 RequestUpdate FakeEngine::Advance(int64_t id, Running& running) const {
   RequestUpdate update;
   update.request_id = id;
+  update.cached_tokens = options_.cached_tokens;
   if (running.cancelled) {
     update.finish = FinishReason::kCancelled;
     return update;

@@ -23,9 +23,11 @@ class FakeEngine final : public Engine {
     absl::Duration step = absl::ZeroDuration();  // Between steps; zero: as fast as it goes.
     bool manual = false;                         // Steps only on Step().
     std::function<std::vector<int32_t>(const GenerateRequest&)> script =
-        {};                    // The answer; by default the prompt, repeated.
-    int64_t fail_after = -1;   // >= 0: each request fails after so many tokens.
-    int64_t prompt_steps = 0;  // Steps without a token, as for a long prompt.
+        {};                     // The answer; by default the prompt, repeated.
+    int64_t fail_after = -1;    // >= 0: each request fails after so many tokens.
+    int64_t cached_tokens = 0;  // Of each prompt.
+    absl::Status refusal = {};  // Of every request.
+    int64_t prompt_steps = 0;   // Steps without a token, as for a long prompt.
   };
 
   explicit FakeEngine(Options options);

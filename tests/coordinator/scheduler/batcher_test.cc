@@ -5,6 +5,7 @@
 
 #include <map>
 #include <numeric>
+#include <string>
 
 namespace barn {
 namespace {
@@ -13,12 +14,12 @@ using ::testing::ElementsAre;
 
 class BatcherTest : public ::testing::Test {
  protected:
-  BatcherTest() { sequences_.Reset(KvBlocks(10000, 4)); }
+  BatcherTest() { sequences_.SetPool(KvBlocks(10000, 4)); }
 
   Sequence& Add(int prompt_tokens, int64_t max_tokens) {
     GenerateRequest request;
     request.prompt.resize(prompt_tokens);
-    std::iota(request.prompt.begin(), request.prompt.end(), 0);
+    std::iota(request.prompt.begin(), request.prompt.end(), 7 * static_cast<int>(last_id_));  // No common prefix.
     request.max_tokens = max_tokens;
     return Add(std::move(request));
   }
@@ -144,6 +145,86 @@ TEST_F(BatcherTest, AStepAsksForBoundedResults) {
   for (int i = 0; i < 100; ++i) AddDecoding().request.full_logits = true;
   const BatchStep step = Build();
   EXPECT_EQ(step.slices.size(), 63u);  // 1 MiB each, and 1024 candidates.
+}
+
+TEST_F(BatcherTest, WhileSomebodyDecodesAChunkStaysWithinTheStall) {
+  StepTimes cost;
+  cost.Add(1, 0, absl::Milliseconds(10));
+  cost.Add(0, 16, absl::Milliseconds(40));  // 2.5 ms a row.
+  limits_.times = &cost;
+  limits_.stall_max = absl::Milliseconds(100);
+  Add(400, 5);
+  Sequence& decoding = AddDecoding();
+  EXPECT_THAT(Rows(Build()), ElementsAre(Row(2, 1), Row(1, 5))) << "an eighth of the bound";
+  decoding.tokens.push_back(1);
+  for (int i = 0; i < 200; ++i) cost.Add(1, 0, absl::Milliseconds(52));
+  EXPECT_THAT(Rows(Build()), ElementsAre(Row(2, 1), Row(1, 8))) << "40 % of what a step takes";
+  decoding.tokens.push_back(1);
+  for (int i = 0; i < 200; ++i) cost.Add(1, 0, absl::Milliseconds(1000));
+  EXPECT_THAT(Rows(Build()), ElementsAre(Row(2, 1), Row(1, 15))) << "all that the step has room for, within the bound";
+  decoding.tokens.push_back(1);
+  for (int i = 0; i < StepTimes::kMixedStepsMax; ++i) cost.Add(1, 8, absl::Milliseconds(1020));
+  EXPECT_THAT(Rows(Build()), ElementsAre(Row(2, 1))) << "it is time to measure one without";
+  decoding.finished = true;
+  EXPECT_THAT(Rows(Build()), ElementsAre(Row(1, 16)));
+}
+
+TEST_F(BatcherTest, OneOfEqualPromptsIsComputedAndTheOthersFollow) {
+  GenerateRequest request;
+  for (int i = 0; i < 38; ++i) request.prompt.push_back(i);
+  for (int i = 0; i < 3; ++i) Add(request);
+  EXPECT_THAT(Rows(Build()), ElementsAre(Row(1, 16)));
+  EXPECT_THAT(Rows(Build()), ElementsAre(Row(1, 16)));
+  EXPECT_THAT(Rows(Build()), ElementsAre(Row(1, 6))) << "37 tokens can be found, 36 in whole blocks";
+  EXPECT_THAT(Rows(Build()), ElementsAre(Row(2, 2), Row(3, 2)));
+  EXPECT_EQ(request_.sequences(0).first_position(), 36);
+  EXPECT_EQ(request_.sequences(0).block_offset(), 0);
+  EXPECT_EQ(request_.sequences(0).new_blocks_size(), 10);
+  EXPECT_EQ(request_.sequences(0).new_blocks(8), request_.sequences(1).new_blocks(8));
+  EXPECT_NE(request_.sequences(0).new_blocks(9), request_.sequences(1).new_blocks(9));
+}
+
+TEST_F(BatcherTest, APromptThatIsScoredIsComputed) {
+  GenerateRequest request;
+  for (int i = 0; i < 38; ++i) request.prompt.push_back(i);
+  request.max_tokens = 0;
+  Add(request);
+  while (!Build().slices.empty()) {
+  }
+  request.score_from = 10;  // By the row of token 9.
+  Add(request);
+  EXPECT_THAT(Rows(Build()), ElementsAre(Row(2, 16)));
+  EXPECT_EQ(request_.sequences(0).first_position(), 8);
+}
+
+// Weights 3 and 1, long prompts of both: the rows of many steps are theirs in this proportion.
+TEST_F(BatcherTest, TenantsGetRowsByWeight) {
+  std::map<std::string, int64_t> rows;
+  for (int i = 0; i < 4; ++i) {
+    const bool big = i % 2 == 0;
+    GenerateRequest request;
+    request.prompt.resize(3000, i);
+    request.tenant = {.name = big ? "big" : "small", .weight = big ? 3 : 1};
+    Add(std::move(request));
+  }
+  for (int step = 0; step < 200; ++step) {
+    for (const StepSlice& slice : Build().slices) {
+      rows[sequences_.FindRunning(slice.sequence_id)->request.tenant.name] += slice.rows;
+    }
+  }
+  EXPECT_NEAR(static_cast<double>(rows["big"]) / static_cast<double>(rows["small"]), 3, 0.1);
+}
+
+TEST_F(BatcherTest, WithoutABlockASequenceIsLeftOut) {
+  sequences_.SetPool(KvBlocks(3, 4));
+  limits_.stages = 2;
+  Sequence& first = AddDecoding();
+  Sequence& second = AddDecoding();
+  EXPECT_THAT(Rows(Build()), ElementsAre(Row(1, 1)));
+  EXPECT_THAT(Rows(Build()), ::testing::IsEmpty()) << "the one block left is gone, and the first is in flight";
+  first.steps_in_flight = 0;
+  EXPECT_THAT(Rows(Build()), ::testing::IsEmpty()) << "the first goes before it";
+  EXPECT_EQ(second.pending(), 1);
 }
 
 TEST_F(BatcherTest, SendsEditsAndReleases) {
