@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -10,6 +11,14 @@ namespace barn {
 namespace {
 
 INSTANTIATE_TEST_SUITE_P(Schedules, OnGpu, testing::Values(0, 1, 2));
+
+// Of the 256 columns around `at`, which share their scales. Random codes fill their range.
+double LargestOf(const float* w, int64_t at, int64_t cols) {
+  const int64_t first = at / 256 * 256;
+  double largest = 0;
+  for (int64_t k = first; k < std::min(first + 256, cols); ++k) largest = std::max(largest, std::abs(double{w[k]}));
+  return largest;
+}
 
 void ExpectRows(DType dtype, int64_t cols) {
   SCOPED_TRACE(std::string(Info(dtype).name) + " " + std::to_string(cols) + " columns");
