@@ -39,7 +39,7 @@ __device__ __forceinline__ void WriteUnit(KvType type, const Plane& plane, int64
   const float inverse = rounded > 0 ? 1.0f / rounded : 0.0f;
   const float exact = largest < INFINITY ? Bounded(bounded * inverse, 127.0f) : 0.0f;
   if (inside) St(static_cast<int8_t*>(plane.elements) + at, static_cast<int8_t>(__float2int_rn(exact)));
-  if (threadIdx.x % 32 == 0) St(plane.scales + row * Q8Scales(plane.width) + unit, scale);
+  if (threadIdx.x % 32 == 0) St(plane.scales + row * ScalesOfRow(plane.width) + unit, scale);
 }
 
 // A warp takes a unit; units of a row: those of all heads' keys, then of their values.
@@ -58,10 +58,10 @@ __global__ void __launch_bounds__(kWarps * 32)
   if (!is_key) unit -= all_k_units;
   const uint32_t head = unit / head_units;
   unit -= head * head_units;
-  const Rows& from = is_key ? k : v;
+  const float* from = is_key ? k.data + t * k.stride : v.data + t * v.stride;
   const int64_t column = unit * 32 + threadIdx.x % 32;
   const bool inside = column < plane.width;
-  const float value = inside ? Ld(from.data + t * from.stride + head * plane.width + column) : 0.0f;
+  const float value = inside ? Ld(from + head * plane.width + column) : 0.0f;
   WriteUnit(kv.type, plane, KvRow(kv, step.blocks + Ld(step.table_begin + t), position, head), unit, value, inside);
 }
 
