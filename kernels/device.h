@@ -226,6 +226,7 @@ class Device {
   virtual void Scale(Tensor x, float scale) = 0;                        // x *= scale
   virtual void ScaleRows(Tensor x, std::span<const float> scales) = 0;  // x[t] *= scales[t]
   virtual void Softcap(Tensor x, float cap) = 0;                        // x = cap * tanh(x / cap)
+  // The logits lie with the host or on the device.
   virtual void RankLogits(std::span<LogitRanking> rows) = 0;
   // out = x, same rows and cols, any strides, no overlap. This default serves devices whose memory the host addresses.
   virtual void Copy(Tensor x, Tensor out) {
@@ -233,6 +234,19 @@ class Device {
       std::copy_n(x.row(r), x.cols, out.row(r));
     }
   }
+
+  // Tensors lie where the host cannot look on most devices, so that what reads or writes their numbers asks first.
+  // x where the host reads and may change it: x itself where host_addressable, else a copy, valid until the next call.
+  virtual Tensor ToHost(Tensor x) { return x; }
+  // out = values: f32[out.rows, out.cols] of the host.
+  virtual void CopyFromHost(std::span<const float> values, Tensor out) {
+    for (int64_t r = 0; r < out.rows; ++r) {
+      std::copy_n(values.begin() + r * out.cols, out.cols, out.row(r));
+    }
+  }
+  virtual bool host_addressable() const { return true; }
+  // What went wrong first on the device; results since then mean nothing.
+  virtual absl::Status status() const { return absl::OkStatus(); }
 
   // Called between steps: brings what the next step reads first nearer to the processor, until that is done or `stop`
   // says that the step is there. Changes no result.
