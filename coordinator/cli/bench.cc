@@ -52,6 +52,7 @@ absl::StatusOr<TokenBytes> TokenBytesOf(const ServedCluster& cluster, const Benc
 absl::Status Bench(const BenchSettings& settings) {
   const BenchWork& work = settings.work;
   ServedCluster::Options options;
+  options.scheduling.stall_ms = 60'000;  // Prompts are over before all streams are timed together.
   options.model = settings.model;
   options.local = settings.local;
   options.workers_expected = settings.local.workers;
