@@ -38,9 +38,7 @@ void ReadBody(const std::string& body) {
   error = ReadChatRequest(*json, chat);
   if (!error.has_value()) {
     RequireShared(chat.shared, 1);
-    error = ReadTemplateInputs(body, chat);
-    Require(error.has_value() || !chat.messages.empty());
-    Require(chat.tool_specs.size() <= kToolsMax);
+    Require(!chat.messages.empty());
   }
   RequireError(error);
 }
