@@ -26,9 +26,8 @@ void AddScore(const proto::StepSequence& sequence, int target, const LogitRankin
   }
 }
 
-void AddCandidates(const proto::StepSequence& sequence, const LogitRanking& ranking, proto::SequenceResult& out) {
+void AddCandidates(const LogitRanking& ranking, proto::SequenceResult& out) {
   out.set_logsumexp(ranking.logsumexp);
-  if (sequence.want_deviation()) out.set_logit_deviation(Deviation(ranking.logits));
   for (const RankedLogit& candidate : ranking.best) {
     out.add_candidate_ids(candidate.id);
     out.add_candidate_logits(candidate.logit);
@@ -101,7 +100,7 @@ void Stage::AddLastRows(const proto::StepRequest& request, const StepPlan& plan,
   for (const LogitRow& row : rows) {
     if (wants_candidates(row)) {
       const LogitRanking& ranking = rankings_[at++];
-      AddCandidates(request.sequences(row.sequence), ranking, *result.mutable_sequences(row.sequence));
+      AddCandidates(ranking, *result.mutable_sequences(row.sequence));
       NoteBest(request.sequences(row.sequence).sequence_id(), ranking);
     }
   }
