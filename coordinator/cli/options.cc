@@ -36,9 +36,23 @@ void AddContextOptions(CLI::App* command, ModelOptions& options) {
       ->transform(CLI::CheckedTransformer(objectives, CLI::ignore_case).description("{both,latency,throughput}"));
 }
 
-void AddKeysFile(CLI::App* command, std::string& path) {
-  command->add_option("--keys", path, "The file with keys and usage (default: keys.db in BARN_HOME)")
-      ->envname("BARN_KEYS");
+void AddSchedulingOptions(CLI::App* command, SchedulingOptions& options) {
+  command
+      ->add_option("--stall-ms", options.stall_ms,
+                   "The most that prompts may add to the time between two tokens of an answer that runs")
+      ->envname("BARN_STALL_MS")
+      ->check(CLI::Range(int64_t{1}, int64_t{60'000}))
+      ->capture_default_str();
+  command->add_option("--running-max", options.running_max, "Answers that are generated at the same time; others wait")
+      ->envname("BARN_RUNNING_MAX")
+      ->check(CLI::Range(int64_t{1}, int64_t{4096}))
+      ->capture_default_str();
+  command
+      ->add_option("--waiting-max", options.waiting_max,
+                   "Answers that wait, half of them of one key; more get 503 or 429 with Retry-After")
+      ->envname("BARN_WAITING_MAX")
+      ->check(CLI::Range(int64_t{1}, int64_t{65536}))
+      ->capture_default_str();
 }
 
 void AddLocalWorkerOptions(CLI::App* command, LocalWorkerOptions& options) {

@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "coordinator/cli/commands.h"
-#include "coordinator/cli/http_settings.h"
 #include "coordinator/cli/local_cluster.h"
 #include "coordinator/cli/options.h"
 #include "coordinator/cli/restart_pause.h"
@@ -26,12 +26,22 @@ struct ServeSettings {
   LocalWorkerOptions local;
   SchedulingOptions scheduling;
   int workers_expected = 1;
-  HttpSettings http;
+  std::string listen = "127.0.0.1:8080";
   std::string cluster_listen = "127.0.0.1:7070";
   std::string token;
-  std::string draft = "ngram";
   std::string chat_template;  // A file; empty: the model's own.
 };
+
+absl::Status SplitAddress(const std::string& address, HttpOptions& http) {
+  const size_t colon = address.rfind(':');
+  int port = 0;
+  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
+    return absl::InvalidArgumentError(absl::StrFormat("--listen %s is not ADDR:PORT", address));
+  }
+  http.host = address.substr(0, colon);
+  http.port = static_cast<uint16_t>(port);
+  return absl::OkStatus();
+}
 
 // Tells a person when the model becomes ready or stops being so.
 void ReportChange(const EngineState& state, bool& was_ready, const std::string& url, const std::string& id) {
@@ -88,8 +98,8 @@ absl::Status ChooseTemplate(const std::string& file, ServedModel& served) {
 
 absl::Status Serve(const ServeSettings& settings) {
   StopSignal stop;
-  BARN_ASSIGN_OR_RETURN(const std::unique_ptr<AccessGate> gate, OpenGate(settings.http));
-  BARN_ASSIGN_OR_RETURN(const HttpOptions http, ToHttpOptions(settings.http, gate.get()));
+  HttpOptions http;
+  BARN_RETURN_IF_ERROR(SplitAddress(settings.listen, http));
   ServedCluster::Options options;
   options.model = settings.model;
   options.local = settings.local;
@@ -98,7 +108,6 @@ absl::Status Serve(const ServeSettings& settings) {
   options.workers_expected = settings.workers_expected;
   options.listen = settings.cluster_listen;
   options.token = settings.token;
-  options.draft = settings.draft == "ngram";
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<ServedCluster> cluster, ServedCluster::Start(options));
 
   ServedModel served{.id = cluster->reference().id,
@@ -108,15 +117,9 @@ absl::Status Serve(const ServeSettings& settings) {
                      .context_tokens = cluster->context_tokens_trained()};
   BARN_RETURN_IF_ERROR(ChooseTemplate(settings.chat_template, served));
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<HttpServer> server, HttpServer::Create(http, served, cluster->engine()));
-  const std::string url =
-      absl::StrFormat("%s://%s:%d", http.tls_key.empty() ? "http" : "https", http.host, server->port());
+  const std::string url = absl::StrFormat("http://%s:%d", http.host, server->port());
   std::printf("barn %s: HTTP on %s, cluster on port %d\n", std::string(BarnVersion()).c_str(), url.c_str(),
               cluster->engine().port());
-  if (gate == nullptr && http.host != "127.0.0.1" && http.host != "localhost" && http.host != "::1") {
-    std::fprintf(stderr,
-                 "warning: whoever reaches %s may use it; --require-keys asks for a key (see barn key create)\n",
-                 settings.http.listen.c_str());
-  }
   if (settings.local.workers == 0) {
     std::printf("add a worker: BARN_TOKEN=%s barn worker --join %s\n", cluster->token().c_str(),
                 settings.cluster_listen.c_str());
@@ -150,13 +153,6 @@ void AddClusterOptions(CLI::App* command, ServeSettings& settings) {
       ->capture_default_str();
   command->add_option("--token", settings.token, "What workers must know to join; a fresh one by default")
       ->envname("BARN_TOKEN");
-  command
-      ->add_option("--draft", settings.draft,
-                   "ngram: guess tokens from what was said before and check several at once, where that is faster; the "
-                   "answers stay the same")
-      ->envname("BARN_DRAFT")
-      ->check(CLI::IsMember({"ngram", "off"}))
-      ->capture_default_str();
   command->add_option("--chat-template", settings.chat_template, "A Jinja file in place of the model's chat template")
       ->envname("BARN_CHAT_TEMPLATE");
 }
@@ -171,7 +167,9 @@ void AddUpCommand(CLI::App& app) {
   AddContextOptions(command, settings->model);
   AddSchedulingOptions(command, settings->scheduling);
   AddLocalWorkerOptions(command, settings->local);
-  AddHttpOptions(command, settings->http);
+  command->add_option("--listen", settings->listen, "ADDR:PORT for HTTP")
+      ->envname("BARN_LISTEN")
+      ->capture_default_str();
   AddClusterOptions(command, *settings);
   SetWork(command, [settings] {
     settings->workers_expected = settings->local.workers;
@@ -185,7 +183,10 @@ void AddServeCommand(CLI::App& app) {
   settings->local.workers = 0;
   AddModelArgument(command, settings->model, /*required=*/false);
   AddContextOptions(command, settings->model);
-  AddHttpOptions(command, settings->http);
+  AddSchedulingOptions(command, settings->scheduling);
+  command->add_option("--listen", settings->listen, "ADDR:PORT for HTTP")
+      ->envname("BARN_LISTEN")
+      ->capture_default_str();
   command->add_option("--expect-workers", settings->workers_expected, "Plan when so many workers have joined")
       ->envname("BARN_EXPECT_WORKERS")
       ->check(CLI::Range(1, 1024))

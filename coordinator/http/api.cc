@@ -7,8 +7,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "coordinator/accounts/usage_json.h"
 #include "coordinator/http/api_error.h"
 #include "coordinator/http/json_reader.h"
 #include "coordinator/http/openai_job.h"
@@ -50,15 +48,6 @@ std::optional<ApiError> ReadBody(const HttpRequest& http, Request& request,
   return body.ok() ? read(*body, request) : FromStatus(body.status());
 }
 
-void SetTenant(const std::shared_ptr<const Account>& account, GenerationJob& job) {
-  if (account == nullptr) return;
-  for (GenerateRequest& request : job.requests) {
-    request.tenant = {.name = account->name,
-                      .weight = static_cast<int>(account->limits.weight),
-                      .priority = static_cast<int>(account->limits.priority)};
-  }
-}
-
 RouteResult ToResult(JobResult job) {
   if (std::holds_alternative<ApiError>(job)) return ErrorReply(std::get<ApiError>(job));
   return std::move(std::get<GenerationJob>(job));
@@ -67,31 +56,17 @@ RouteResult ToResult(JobResult job) {
 }  // namespace
 
 const Api::Route Api::kRoutes[] = {
-    {"/health", "GET", &Api::Health, Access::kPublic},
-    {"/ready", "GET", &Api::Ready, Access::kPublic},
-    {"/metrics", "GET", &Api::Metrics, Access::kMetrics},
-    {"/v1/usage", "GET", &Api::Usage},
+    {"/health", "GET", &Api::Health},
+    {"/ready", "GET", &Api::Ready},
+    {"/metrics", "GET", &Api::Metrics},
     {"/v1/models", "GET", &Api::Models},
     {"/v1/models/", "GET", &Api::OneModel},
     {"/v1/completions", "POST", &Api::Complete},
     {"/v1/chat/completions", "POST", &Api::Chat},
 };
 
-Api::Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics, AccessGate* gate)
-    : model_(std::move(model)), engine_(engine), metrics_(metrics), gate_(gate) {}
-
-std::optional<HttpReply> Api::Admit(HttpRequest& request) const {
-  if (gate_ == nullptr) return std::nullopt;
-  Access access = request.method == "POST" ? Access::kGenerate : Access::kRead;
-  const std::string label = RouteLabel(request.path);
-  for (const Route& route : kRoutes) {
-    if (label == route.path && route.access.has_value()) access = *route.access;
-  }
-  auto verdict = gate_->Admit(request.secret, access, request.client, absl::Now());
-  if (std::holds_alternative<Refusal>(verdict)) return ErrorReply(FromRefusal(std::get<Refusal>(verdict)));
-  request.account = std::get<std::shared_ptr<const Account>>(std::move(verdict));
-  return std::nullopt;
-}
+Api::Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics)
+    : model_(std::move(model)), engine_(engine), metrics_(metrics) {}
 
 std::string Api::RouteLabel(absl::string_view path) const {
   for (const Route& route : kRoutes) {
@@ -115,9 +90,7 @@ RouteResult Api::Handle(const HttpRequest& request) const {
       return ErrorReply(error);
     }
     try {
-      RouteResult result = (this->*route.handle)(request);
-      if (GenerationJob* job = std::get_if<GenerationJob>(&result); job != nullptr) SetTenant(request.account, *job);
-      return result;
+      return (this->*route.handle)(request);
     } catch (const std::exception& failure) {  // Out of memory, or a bug in reading the request.
       return ErrorReply(FromStatus(absl::InternalError(absl::StrCat("cannot handle the request: ", failure.what()))));
     }
@@ -141,8 +114,7 @@ RouteResult Api::Ready(const HttpRequest&) const {
 RouteResult Api::Metrics(const HttpRequest&) const {
   HttpReply reply;
   reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  reply.body =
-      MetricsText(metrics_, engine_.State(), gate_ == nullptr ? std::vector<KeyTotals>() : gate_->Totals(), model_.id);
+  reply.body = MetricsText(metrics_, engine_.State(), model_.id);
   return reply;
 }
 
@@ -154,20 +126,6 @@ RouteResult Api::OneModel(const HttpRequest& request) const {
   const std::string id = PercentDecode(absl::string_view(request.path).substr(kModelsPrefix.size()));
   if (!Serves(model_, id)) return ErrorReply(ModelNotFound(id));
   return JsonReply(ModelEntry(model_, engine_.State()));
-}
-
-RouteResult Api::Usage(const HttpRequest& request) const {
-  ApiError error;
-  error.status = 404;
-  error.code = "no_keys";
-  error.message = "this server asks nobody for a key, so it keeps no account";
-  if (request.account == nullptr) return ErrorReply(error);
-  constexpr int64_t kDays = 31;
-  const auto rows = gate_->Usage(*request.account, DayOf(absl::Now()) - kDays + 1);
-  if (!rows.ok()) return ErrorReply(FromStatus(absl::InternalError(rows.status().message())));
-  Json data = Json::array();
-  for (const UsageRow& row : *rows) data.push_back(UsageJson(row));
-  return JsonReply({{"object", "list"}, {"days", kDays}, {"data", std::move(data)}});
 }
 
 RouteResult Api::Complete(const HttpRequest& request) const {

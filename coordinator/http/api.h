@@ -1,10 +1,8 @@
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "coordinator/accounts/access_gate.h"
 #include "coordinator/http/answer.h"
 #include "coordinator/http/http_message.h"
 #include "coordinator/http/http_metrics.h"
@@ -16,17 +14,12 @@ namespace barn {
 // What each path does; knows nothing of sockets. Thread-safe. Never throws: what goes wrong is a reply.
 class Api {
  public:
-  // `engine`, `metrics` and `gate` must outlive this. Without a gate nobody needs a key.
-  Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics, AccessGate* gate = nullptr);
-
-  // Whether the request may be made, by its header; fills in who makes it. The reply that refuses it otherwise.
-  std::optional<HttpReply> Admit(HttpRequest& request) const;
+  // `engine` and `metrics` must outlive this.
+  Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics);
 
   // Checks the request in full, up to the tokens of its prompts. The request is worth its time: a long body should come
   // from a thread that nobody waits for.
   RouteResult Handle(const HttpRequest& request) const;
-
-  const std::string& model_id() const { return model_.id; }
 
   // The path as a label for metrics: one of a few.
   std::string RouteLabel(absl::string_view path) const;
@@ -36,8 +29,6 @@ class Api {
     absl::string_view path;
     absl::string_view method;
     RouteResult (Api::*handle)(const HttpRequest&) const;
-    // What the path is for, where the method does not say it: POST generates, GET reads.
-    std::optional<Access> access = std::nullopt;
   };
   static const Route kRoutes[];
 
@@ -48,12 +39,10 @@ class Api {
   RouteResult OneModel(const HttpRequest& request) const;
   RouteResult Complete(const HttpRequest& request) const;
   RouteResult Chat(const HttpRequest& request) const;
-  RouteResult Usage(const HttpRequest& request) const;
 
   const ServedModel model_;
   const Engine& engine_;
   const HttpMetrics& metrics_;
-  AccessGate* const gate_;
 };
 
 }  // namespace barn

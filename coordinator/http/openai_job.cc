@@ -24,9 +24,7 @@ std::optional<ApiError> CheckShared(const ServedModel& model, const SharedFields
                       absl::StrCat("'logit_bias' names token ", id, ", the last one is ", model.tokenizer.size() - 1));
     }
   }
-  SamplingParams sampling = shared.sampling;
-  sampling.tokenizer = &model.tokenizer;
-  const absl::Status status = Validate(sampling, model.tokenizer.size());
+  const absl::Status status = Validate(shared.sampling, model.tokenizer.size());
   return status.ok() ? std::nullopt : std::optional<ApiError>(FromStatus(status));
 }
 
@@ -90,12 +88,11 @@ EchoedPrompt Echo(const Tokenizer& tokenizer, const std::variant<std::string, Id
   return echo;
 }
 
-GenerateRequest EngineRequest(const Tokenizer& tokenizer, const SharedFields& shared, Ids prompt, int64_t max_tokens) {
+GenerateRequest EngineRequest(const SharedFields& shared, Ids prompt, int64_t max_tokens) {
   GenerateRequest request;
   request.prompt = std::move(prompt);
   request.max_tokens = max_tokens;
   request.sampling = shared.sampling;
-  request.sampling.tokenizer = &tokenizer;
   request.top_logprobs = shared.top_logprobs;
   request.ignore_end = shared.ignore_eos;
   request.timeout = shared.timeout;
@@ -169,7 +166,7 @@ JobResult CompletionJob(const ServedModel& model, const EngineState& engine, Com
     if (auto error = CheckFits("prompt", count, wanted, context_tokens)) return *error;
     prompt_tokens += count;
     if (request.echo) echo.resize(echo.size() + shared.n, Echo(model.tokenizer, prompt, ids, shared.logprobs));
-    GenerateRequest one = EngineRequest(model.tokenizer, shared, std::move(ids), wanted);
+    GenerateRequest one = EngineRequest(shared, std::move(ids), wanted);
     if (request.echo && shared.logprobs) {
       one.score_from = 0;
       one.score_top_logprobs = shared.top_logprobs;
@@ -195,7 +192,7 @@ JobResult ChatJob(const ServedModel& model, const EngineState& engine, ChatReque
   const int64_t max_tokens = shared.max_tokens.value_or(std::max<int64_t>(1, context_tokens - prompt_tokens));
   if (auto error = CheckFits("messages", prompt_tokens, max_tokens, context_tokens)) return *error;
   GenerationJob job;
-  AddChoices(shared, EngineRequest(model.tokenizer, shared, std::move(*ids), max_tokens), job.requests);
+  AddChoices(shared, EngineRequest(shared, std::move(*ids), max_tokens), job.requests);
   job.answer = MakeChatAnswer(model.tokenizer, AnswerOptions(model, shared, job.requests.size(), prompt_tokens));
   return job;
 }

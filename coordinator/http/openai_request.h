@@ -12,7 +12,7 @@
 #include "coordinator/http/api_error.h"
 #include "coordinator/text/chat_format.h"
 #include "coordinator/text/jinja/value.h"
-#include "coordinator/text/sampling/params.h"
+#include "coordinator/text/sampler.h"
 
 namespace barn {
 

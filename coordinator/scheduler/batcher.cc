@@ -29,11 +29,14 @@ class StepBuilder {
     Survey();
     const int64_t reserved = prompts_.empty() ? 0 : limits_.step_tokens_max / 4;
     const int64_t share = CeilDiv(decoding_count_, limits_.stages);
-    drafting_ = limits_.draft_cost != nullptr && prompts_.empty();
-    if (drafting_) row_share_ = limits_.draft_cost->RowShare(share);
-    AddUpTo(decoding_, std::min(share, std::max<int64_t>(1, limits_.step_tokens_max - reserved)));
-    AddUpTo(prompts_, std::min(PromptRows(prompt_pending_, limits_.stages, limits_.step_tokens_max),
-                               limits_.step_tokens_max - rows_));
+    const int64_t budget = std::max<int64_t>(1, limits_.step_tokens_max - reserved);
+    Order(decoding_, share > budget);
+    AddUpTo(decoding_, std::min(share, budget));
+    step_.decoding_rows = rows_;
+    Order(prompts_, true);
+    const int64_t prompt_rows = PromptRows(prompt_pending_, limits_.stages, limits_.step_tokens_max);
+    AddUpTo(prompts_, std::min({prompt_rows, RowsWithinStall(share), limits_.step_tokens_max - rows_}));
+    step_.prompt_rows = rows_ - step_.decoding_rows;
     return Finished();
   }
 
@@ -56,7 +59,6 @@ class StepBuilder {
       sequences_.Reserve(*sequence, next.first_position + 1);
       Write(next, *sequence);
       step_.slices.push_back(next);
-      ++rows_;
     }
     step_.decoding_rows = static_cast<int64_t>(going.size());
     return Finished();
@@ -64,8 +66,7 @@ class StepBuilder {
 
  private:
   BatchStep Finished() {
-    step_.rows = rows_;
-    step_.decodes_only = prompts_.empty();
+    for (const StepSlice& slice : step_.slices) sequences_.Publish(*sequences_.FindRunning(slice.sequence_id));
     if (!step_.slices.empty()) {
       request_.set_step_id(step_.id);
       for (int64_t id : sequences_.TakeReleased()) request_.add_released_sequences(id);
@@ -76,19 +77,10 @@ class StepBuilder {
   bool MayFollow(const BatchStep& before) const {
     const auto certain = [&](const StepSlice& slice) {
       const Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
-      return sequence.finished ||
-             (slice.candidates == 1 && !slice.full_logits && slice.draft.empty() && !sequence.sampler.LooksBack());
-    };
-    // Guesses need the token that is in flight, and bring more than a step that is there early.
-    const auto guesses = [&](const StepSlice& slice) {
-      Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
-      const double row_share = limits_.draft_cost == nullptr ? 1 : limits_.draft_cost->RowShare(before.rows);
-      return !sequence.finished && row_share < 1 && sequence.may_draft() &&
-             !sequence.drafter.Draft(sequence.tokens, 1, row_share).empty();
+      return sequence.finished || (slice.candidates == 1 && !slice.full_logits && !sequence.sampler.LooksBack());
     };
     const auto idle = [](const auto& entry) { return entry.second.finished || entry.second.pending() <= 0; };
     return std::all_of(before.slices.begin(), before.slices.end(), certain) &&
-           std::none_of(before.slices.begin(), before.slices.end(), guesses) &&
            std::all_of(sequences_.running().begin(), sequences_.running().end(), idle);
   }
 
@@ -172,10 +164,7 @@ class StepBuilder {
       }
       if (!sequences_.Reserve(*sequence, slice.first_position + slice.rows)) continue;
       result_bytes_ += ResultBytes(slice);
-      // Guesses take what the others leave; they cost nobody a place.
-      if (drafting_ && slice.rows == 1 && slice.candidates > 0 && sequence->decoding()) AddDraft(*sequence, slice);
-      result_bytes_ += DraftBytes(slice);
-      rows_max -= slice.rows - static_cast<int64_t>(slice.draft.size());
+      rows_max -= slice.rows;
       rows_ += slice.rows;
       Write(slice, *sequence);
       step_.slices.push_back(slice);
@@ -189,7 +178,6 @@ class StepBuilder {
     if (end == static_cast<int64_t>(sequence.tokens.size()) && sequence.generated() < asked.max_tokens) {
       slice.candidates = std::clamp<int64_t>(std::max<int64_t>(sequence.sampler.CandidatesWanted(), asked.top_logprobs),
                                              1, limits_.vocabulary);
-      slice.deviation = sequence.sampler.WantsDeviation();
       slice.full_logits = asked.full_logits;
     }
     // The token at index i is scored by the row at position i - 1. The last row of the prompt predicts no known token;
@@ -202,21 +190,6 @@ class StepBuilder {
       slice.target_candidates = asked.score_top_logprobs;
     }
     return slice;
-  }
-
-  void AddDraft(Sequence& sequence, StepSlice& slice) {
-    if (!sequence.may_draft()) return;
-    const int64_t known = static_cast<int64_t>(sequence.tokens.size());
-    const int64_t bytes = std::max<int64_t>(1, slice.candidates * kBytesPerCandidate);
-    // Every sequence that decodes still gets its row, and none gets more tokens than were asked for.
-    const int64_t most = std::min({limits_.step_tokens_max - rows_ - decoding_count_, sequence.positions_max() - known,
-                                   (kResultBytesMax / 2 - result_bytes_) / bytes});
-    slice.draft = sequence.drafter.Draft(sequence.tokens, most, row_share_);
-    slice.rows += static_cast<int64_t>(slice.draft.size());
-  }
-
-  static int64_t DraftBytes(const StepSlice& slice) {
-    return static_cast<int64_t>(slice.draft.size()) * (slice.candidates * kBytesPerCandidate + kBytesPerTarget);
   }
 
   int64_t TargetBytes(const StepSlice& slice) const {
@@ -235,17 +208,13 @@ class StepBuilder {
     out.set_first_position(slice.first_position);
     out.set_rows(static_cast<int32_t>(slice.rows));
     out.set_takes_best(slice.takes_best);
-    const int64_t known_end = end - static_cast<int64_t>(slice.draft.size());
-    for (int64_t i = slice.first_position; i < known_end && !slice.takes_best; ++i) out.add_tokens(sequence.tokens[i]);
-    for (const int32_t guess : slice.draft) out.add_tokens(guess);
+    for (int64_t i = slice.first_position; i < end && !slice.takes_best; ++i) out.add_tokens(sequence.tokens[i]);
     const int64_t blocks = sequences_.blocks().BlocksFor(end);
     out.set_block_offset(static_cast<int32_t>(sequence.blocks_sent));
     for (int64_t i = sequence.blocks_sent; i < blocks; ++i) out.add_new_blocks(sequence.blocks[i]);
     if (slice.candidates > 0) {
       out.set_want_candidates(true);
       out.set_candidates(static_cast<int32_t>(slice.candidates));
-      out.set_more_candidate_rows(static_cast<int32_t>(slice.draft.size()));
-      out.set_want_deviation(slice.deviation);
       out.set_want_full_logits(slice.full_logits);
       for (const LogitEdit& edit : sequence.sampler.Edits(sequence.tokens, sequence.prompt_tokens)) {
         proto::LogitEdit& wire = *out.add_edits();
@@ -257,7 +226,7 @@ class StepBuilder {
     const int64_t last = static_cast<int64_t>(sequence.tokens.size()) - 1;
     for (int64_t i = end - slice.targets; i < end; ++i) out.add_targets(sequence.tokens[std::min(i + 1, last)]);
     out.set_target_candidates(static_cast<int32_t>(slice.target_candidates));
-    sequence.scheduled = known_end;
+    sequences_.Advance(sequence, end);
     sequence.blocks_sent = blocks;
     sequence.last_step = step_.id;
     ++sequence.steps_in_flight;
@@ -272,8 +241,6 @@ class StepBuilder {
   int64_t prompt_pending_ = 0;
   int64_t rows_ = 0;
   int64_t result_bytes_ = 0;
-  bool drafting_ = false;
-  double row_share_ = 1;
   BatchStep step_;
 };
 

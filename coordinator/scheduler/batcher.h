@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "coordinator/scheduler/drafts.h"
 #include "coordinator/scheduler/sequences.h"
 #include "coordinator/scheduler/step_times.h"
 #include "proto/cluster.pb.h"
@@ -18,12 +17,9 @@ struct StepSlice {
   int64_t rows = 0;
   int64_t candidates = 0;    // For the last row; 0: none wanted.
   bool takes_best = false;   // Its one token is not known here yet.
-  bool deviation = false;    // Of the last row's logits.
   bool full_logits = false;  // Of the last row.
   int64_t targets = 0;       // Of the last so many rows. The target of a row is the token after it.
   int64_t target_candidates = 0;
-  std::vector<int32_t> draft = {};  // Guesses of the tokens behind the known ones, in the last so many rows. They have
-                                    // candidates, too, and are checked one by one.
 };
 
 // A step in flight.
@@ -31,15 +27,16 @@ struct BatchStep {
   int64_t id = 0;
   absl::Time sent;
   std::vector<StepSlice> slices;
-  int64_t rows = 0;
-  bool decodes_only = false;  // No row is of a prompt.
+  int64_t decoding_rows = 0;
+  int64_t prompt_rows = 0;
 };
 
 struct BatchLimits {
   int64_t step_tokens_max = 512;
   int stages = 1;
   int64_t vocabulary = 0;
-  const StepCost* draft_cost = nullptr;  // Null: nothing is drafted.
+  const StepTimes* times = nullptr;  // Null: prompts take what there is.
+  absl::Duration stall_max = {};     // What prompts may add to the time between two tokens of a sequence.
 };
 
 // Chooses the rows of the next step and writes them to `request`, without epoch; a step without slices when there is

@@ -15,9 +15,6 @@ namespace {
 constexpr size_t kErrorBytesMax = 500;
 constexpr int64_t kCounterMax = int64_t{1} << 50;  // Of one step; sums of many stay far from overflow.
 
-constexpr double kStepRows[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
-constexpr double kQueueSeconds[] = {0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300};
-
 std::string Describe(const Member& member) { return absl::StrFormat("worker %d '%s'", member.id, member.hello.name()); }
 
 bool IsCount(int64_t value) { return value >= 0 && value <= kCounterMax; }
@@ -40,10 +37,7 @@ int64_t EpochOf(const proto::WorkerMessage& message) {
 }  // namespace
 
 Core::Core(CoreOptions options, Planner planner)
-    : options_(std::move(options)),
-      deployment_(options_, std::move(planner)),
-      step_rows_(kStepRows),
-      queue_wait_seconds_(kQueueSeconds) {}
+    : options_(std::move(options)), deployment_(options_, std::move(planner)) {}
 
 Actions Core::Step(absl::Time now, std::span<const Event> events) {
   now_ = std::max(now_, now);
@@ -111,7 +105,6 @@ void Core::Handle(const RequestSubmitted& event) {
     sequences_.Add(event.request_id, event.request, event.fallback_seed, deadline);
     sequences_.Admit(options_.running_max);
     ++counters_.requests;
-    arrived_[event.request_id] = now_;
   }
   actions_.verdicts.push_back({event.request_id, std::move(status)});
 }
@@ -129,12 +122,9 @@ absl::Status Core::CheckSubmission(const RequestSubmitted& event) const {
 }
 
 void Core::Handle(const RequestCancelled& event) {
-  if (Sequence* sequence = sequences_.FindRunning(event.request_id); sequence != nullptr) {
-    if (!sequence->finished) Finish(*sequence, FinishReason::kCancelled);
-  } else if (sequences_.RemoveWaiting(event.request_id)) {
-    arrived_.erase(event.request_id);
-    UpdateOf(event.request_id).finish = FinishReason::kCancelled;
-  }
+  Sequence* sequence = sequences_.FindRunning(event.request_id);
+  if (sequence == nullptr) sequence = sequences_.FindWaiting(event.request_id);
+  if (sequence != nullptr && !sequence->finished) Finish(*sequence, FinishReason::kCancelled);
 }
 
 void Core::Handle(const ShutdownAsked& event) {
@@ -197,7 +187,6 @@ absl::Status Core::OnStepResult(const proto::StepResult& result, Member& member)
   }
   const BatchStep step = std::move(in_flight_.front());
   in_flight_.pop_front();
-  if (step.decodes_only) step_cost_.Observe(step.rows, result.compute_us());
   ApplyStep(step, *matched);
   return absl::OkStatus();
 }
@@ -210,8 +199,7 @@ void Core::ApplyStep(const BatchStep& step, const std::vector<const proto::Seque
     const StepSlice& slice = step.slices[i];
     Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
     --sequence.steps_in_flight;
-    const auto drafted = static_cast<int64_t>(slice.draft.size());
-    sequence.computed += slice.rows - drafted;
+    sequence.computed = slice.first_position + slice.rows;
     if (sequence.finished) {
       if (sequence.steps_in_flight == 0) sequences_.Release(sequence.id);
       continue;
@@ -220,11 +208,10 @@ void Core::ApplyStep(const BatchStep& step, const std::vector<const proto::Seque
         std::min(slice.first_position + slice.rows, sequence.prompt_tokens) - slice.first_position;
     counters_.prompt_tokens += std::max<int64_t>(0, prompt_rows);
     const int64_t generated = sequence.generated();
-    const int64_t computed = sequence.computed;
     const FinishReason reason = ApplyResult(slice, results[i], options_.end_ids, sequence, UpdateOf(slice.sequence_id));
-    counters_.generated_tokens += std::max<int64_t>(0, sequence.generated() - generated);
-    counters_.draft_tokens += drafted;
-    if (drafted > 0) counters_.draft_accepted_tokens += sequence.computed - computed;
+    counters_.generated_tokens += sequence.generated() - generated;
+    if (sequence.generated() > generated) sequence.losses = 0;
+    sequences_.LeaveShared(sequence);
     if (reason != FinishReason::kNone) Finish(sequence, reason);
   }
 }
@@ -291,7 +278,8 @@ void Core::FillPipeline() {
   const BatchLimits limits{.step_tokens_max = options_.step_tokens_max,
                            .stages = deployment_.stages(),
                            .vocabulary = options_.vocabulary,
-                           .draft_cost = options_.draft ? &step_cost_ : nullptr};
+                           .times = &times_,
+                           .stall_max = options_.stall_max};
   while (static_cast<int>(in_flight_.size()) < deployment_.stages()) {
     auto message = std::make_shared<proto::CoordinatorMessage>();
     BatchStep step = BuildStep(limits, steps_sent_ + 1, sequences_, *message->mutable_step());
@@ -308,13 +296,6 @@ void Core::FillPipeline() {
 
 void Core::SendStep(BatchStep step, std::shared_ptr<proto::CoordinatorMessage> message) {
   step.sent = now_;
-  step_rows_.Add(static_cast<double>(step.rows));
-  for (const StepSlice& slice : step.slices) {
-    const auto arrived = arrived_.find(slice.sequence_id);
-    if (arrived == arrived_.end()) continue;
-    queue_wait_seconds_.Add(absl::ToDoubleSeconds(now_ - arrived->second));
-    arrived_.erase(arrived);
-  }
   ++steps_sent_;
   message->mutable_step()->set_epoch(deployment_.epoch());
   for (int64_t id : deployment_.stage_workers()) actions_.sends.push_back({id, message});
@@ -333,26 +314,19 @@ RequestUpdate& Core::UpdateOf(int64_t request_id) {
   return update;
 }
 
-void Core::Finish(Sequence& sequence, FinishReason reason) {
-  UpdateOf(sequence.id).finish = reason;
-  arrived_.erase(sequence.id);
+void Core::Finish(Sequence& sequence, FinishReason reason, absl::Status status) {
+  RequestUpdate& update = UpdateOf(sequence.id);
+  update.finish = reason;
+  if (reason == FinishReason::kError) ++counters_.requests_failed;
+  if (last_end_ > absl::InfinitePast()) end_interval_ += (now_ - last_end_ - end_interval_) / 16;
+  last_end_ = now_;
+  update.status = std::move(status);
   sequence.finished = true;
   if (!sequence.running) {
     sequences_.RemoveWaiting(sequence.id);
   } else if (sequence.steps_in_flight == 0) {
     sequences_.Release(sequence.id);
   }
-  for (const Sequence& sequence : sequences_.waiting()) fail(sequence.id);
-  sequences_.Reset(KvBlocks());
-  arrived_.clear();
-  in_flight_.clear();
-  // Those that wait for a worker that is gone need not wait on.
-  auto message = std::make_shared<proto::CoordinatorMessage>();
-  message->mutable_end_epoch()->set_epoch(deployment_.epoch());
-  for (int64_t id : deployment_.stage_workers()) {
-    if (members_.Find(id) != nullptr && deployment_.running()) actions_.sends.push_back({id, message});
-  }
-  deployment_.Abandon(reason, members_);
 }
 
 void Core::DropMember(int64_t worker_id, const std::string& reason) {
@@ -368,30 +342,6 @@ void Core::DropMember(int64_t worker_id, const std::string& reason) {
 void Core::DropAndDisconnect(int64_t worker_id, const absl::Status& reason) {
   actions_.disconnects.push_back({worker_id, reason});
   DropMember(worker_id, std::string(reason.message()));
-}
-
-EngineState Core::State() const {
-  EngineState state;
-  state.ready = deployment_.ready();
-  state.failed = !deployment_.refusal().ok();
-  state.reason = deployment_.Reason(members_);
-  for (const auto& [id, member] : members_.by_id()) state.workers.push_back(member.State(now_));
-  state.context_tokens_max = state.ready ? deployment_.sequence_tokens_max() : 0;
-  state.kv_blocks_total = sequences_.blocks().total();
-  state.kv_blocks_free = sequences_.blocks().free();
-  state.running = static_cast<int64_t>(sequences_.running().size());
-  state.waiting = static_cast<int64_t>(sequences_.waiting().size());
-  state.requests_total = counters_.requests;
-  state.requests_failed_total = counters_.requests_failed;
-  state.prompt_tokens_total = counters_.prompt_tokens;
-  state.generated_tokens_total = counters_.generated_tokens;
-  state.steps_total = counters_.steps;
-  state.expert_bytes_read_total = counters_.expert_bytes_read;
-  state.step_rows = step_rows_;
-  state.queue_wait_seconds = queue_wait_seconds_;
-  state.draft_tokens_total = counters_.draft_tokens;
-  state.draft_accepted_tokens_total = counters_.draft_accepted_tokens;
-  return state;
 }
 
 }  // namespace barn

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 #include <deque>
-#include <map>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -49,8 +49,7 @@ class Core {
     int64_t generated_tokens = 0;
     int64_t steps = 0;
     int64_t expert_bytes_read = 0;
-    int64_t draft_tokens = 0;
-    int64_t draft_accepted_tokens = 0;
+    int64_t recovered = 0;
   };
 
   void Handle(const WorkerJoined& event);
@@ -99,10 +98,10 @@ class Core {
   absl::Time last_result_ = absl::InfinitePast();
   int64_t steps_sent_ = 0;  // Of the current epoch; also the last step id.
   Counters counters_;
-  StepCost step_cost_;
-  HistogramPicture step_rows_;
-  HistogramPicture queue_wait_seconds_;
-  std::map<int64_t, absl::Time> arrived_;  // Requests of which no step has had rows.
+  absl::Duration end_interval_ = absl::Seconds(1);  // Between two requests that end, on average lately.
+  absl::Time last_end_ = absl::InfinitePast();
+  absl::Time next_deadline_ = absl::InfiniteFuture();  // No request's is earlier.
+  absl::Time recover_until_ = absl::InfiniteFuture();  // When those that wait for a new plan give up.
   absl::Time now_ = absl::InfinitePast();
   Actions actions_;  // Of the Step that runs.
 };

@@ -24,12 +24,12 @@ struct CoreOptions {
   std::string exchange_token;      // Shared by the workers of this cluster.
   std::set<int32_t> end_ids;       // End-of-generation tokens.
   int64_t vocabulary = 0;
-  int64_t sequence_tokens_max = 0;  // Longest prompt plus answer that the model allows; the KV capacity bounds it too.
-  int64_t step_tokens_max = 512;    // Rows of one step.
-  bool deterministic = false;       // Workers refuse to load on a device whose results depend on the batch.
-  bool draft = false;               // Guesses tokens from what was said before; the answers stay the same.
-  int64_t waiting_max = 256;        // Requests that wait for KV blocks.
-  int64_t running_max = 256;        // Requests that hold KV blocks.
+  int64_t sequence_tokens_max = 0;   // Longest prompt plus answer that the model allows; the KV capacity bounds it too.
+  int64_t step_tokens_max = 512;     // Rows of one step.
+  bool deterministic = false;        // Workers refuse to load on a device whose results depend on the batch.
+  int64_t waiting_max = 256;         // Requests that do not run yet.
+  int64_t tenant_waiting_max = 128;  // Of them, those of one tenant.
+  int64_t running_max = 256;         // Requests that hold KV blocks.
   absl::Duration heartbeat = absl::Milliseconds(500);
   absl::Duration lease = absl::Seconds(3);
   absl::Duration step_deadline = absl::Minutes(10);    // For the oldest step in flight: slow processors, large models.

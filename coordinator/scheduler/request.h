@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "coordinator/text/sampling/params.h"
+#include "absl/time/time.h"
+#include "coordinator/text/sampler.h"
 
 namespace barn {
 
@@ -23,6 +24,11 @@ struct Tenant {
   int priority = 0;  // A higher one starts first and is preempted last. -kPriorityMax..kPriorityMax.
 };
 
+// Payloads of a ResourceExhausted status: seconds, as text, until a place is likely; and, with any value, that the
+// limit is the tenant's own, so that others may still come.
+inline constexpr char kRetryAfterPayload[] = "barn/retry-after-s";
+inline constexpr char kTenantLimitPayload[] = "barn/tenant-limit";
+
 // What a caller wants generated or scored. Token ids come from the tokenizer; text matters (stop strings, detokenizing)
 // stay with the caller, so that the core knows only ids.
 struct GenerateRequest {
@@ -35,6 +41,7 @@ struct GenerateRequest {
   int64_t score_from = -1;   // >= 0: also report log probabilities of prompt tokens at index >= max(1, score_from).
   int score_top_logprobs = 0;
   Tenant tenant;
+  absl::Duration timeout = absl::InfiniteDuration();  // From submission to the last token; then DeadlineExceeded.
 };
 
 struct TokenLogprob {

@@ -35,11 +35,8 @@ Sequence::Sequence(int64_t id, GenerateRequest request_in, uint64_t fallback_see
       request(std::move(request_in)),
       sampler(request.sampling, fallback_seed),
       tokens(std::exchange(request.prompt, {})) {
-  prompt_tokens = static_cast<int64_t>(tokens.size());
-  const SamplingParams& sampling = sampler.params();
-  if (!sampling.banned_strings.empty()) {
-    banned = std::make_unique<BannedStrings>(sampling.banned_strings, *sampling.tokenizer);
-  }
+  prompt_tokens = known_at_start = known();
+  next_score = std::max<int64_t>(1, request.score_from);
 }
 
 absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& bounds) {

@@ -3,25 +3,18 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
-#include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "coordinator/scheduler/drafts.h"
+#include "absl/time/time.h"
+#include "coordinator/scheduler/fair_shares.h"
 #include "coordinator/scheduler/kv_blocks.h"
 #include "coordinator/scheduler/request.h"
 #include "coordinator/text/sampler.h"
-#include "coordinator/text/sampling/banned_strings.h"
 
 namespace barn {
-
-// A drawn token and what else could have been drawn.
-struct HeldDraw {
-  GeneratedToken token;
-  std::vector<Candidate> candidates;  // Best first.
-  LogitSummary all;
-};
 
 // A request on its way. 0 <= computed <= scheduled <= tokens.size() + 1: the workers have returned the first `computed`
 // tokens, and the first `scheduled` are sent or were found, perhaps with the one after the last that is known here
@@ -51,18 +44,14 @@ struct Sequence {
   int losses = 0;  // Of workers since it last got a token.
   int steps_in_flight = 0;
   int64_t last_step = 0;  // The last step that took rows of it; the least recent goes first.
-  // With banned strings: what was drawn and may still be taken back.
-  std::unique_ptr<BannedStrings> banned;
-  std::deque<HeldDraw> held;
-  NgramDrafter drafter;
+  bool running = false;
   bool finished = false;  // The caller has its last update; only steps in flight keep it.
 
-  int64_t generated() const { return static_cast<int64_t>(tokens.size()) - prompt_tokens; }
-  int64_t pending() const { return static_cast<int64_t>(tokens.size()) - scheduled; }
-  bool decoding() const { return scheduled >= prompt_tokens; }
-  // Whether guesses can be checked: the edits of a row must not depend on the tokens before it, nor may tokens be taken
-  // back.
-  bool may_draft() const { return banned == nullptr && !request.full_logits && !sampler.LooksBack(); }
+  int64_t known() const { return static_cast<int64_t>(tokens.size()); }
+  int64_t generated() const { return known() - prompt_tokens; }
+  int64_t prefix_blocks() const { return static_cast<int64_t>(prefix.size()); }
+  int64_t pending() const { return known() - scheduled; }
+  bool decoding() const { return scheduled >= known_at_start; }
   // The last drawn token is never computed, so it takes no position.
   int64_t positions_max() const { return prompt_tokens + std::max<int64_t>(0, request.max_tokens - 1); }
   // Starts first and is preempted last.

@@ -26,11 +26,8 @@ void AddScore(const proto::StepSequence& sequence, int target, const LogitRankin
   }
 }
 
-// Result: SequenceResult or RowResult.
-template <class Result>
-void AddCandidates(const proto::StepSequence& sequence, const LogitRanking& ranking, Result& out) {
+void AddCandidates(const LogitRanking& ranking, proto::SequenceResult& out) {
   out.set_logsumexp(ranking.logsumexp);
-  if (sequence.want_deviation()) out.set_logit_deviation(Deviation(ranking.logits));
   for (const RankedLogit& candidate : ranking.best) {
     out.add_candidate_ids(candidate.id);
     out.add_candidate_logits(candidate.logit);
@@ -84,7 +81,7 @@ void Stage::AddScores(const proto::StepRequest& request, std::span<const LogitRo
 void Stage::AddLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
                         Tensor logits, proto::StepResult& result) {
   const auto wants_candidates = [&](const LogitRow& row) {
-    return row.more || (row.last && request.sequences(row.sequence).want_candidates());
+    return row.last && request.sequences(row.sequence).want_candidates();
   };
   rankings_.clear();
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -101,15 +98,10 @@ void Stage::AddLastRows(const proto::StepRequest& request, const StepPlan& plan,
   options_.device->RankLogits(rankings_);
   size_t at = 0;
   for (const LogitRow& row : rows) {
-    if (!wants_candidates(row)) continue;
-    const proto::StepSequence& sequence = request.sequences(row.sequence);
-    proto::SequenceResult& out = *result.mutable_sequences(row.sequence);
-    const LogitRanking& ranking = rankings_[at++];
-    if (row.last) {
-      AddCandidates(sequence, ranking, out);
-      NoteBest(sequence.sequence_id(), ranking);
-    } else {
-      AddCandidates(sequence, ranking, *out.add_rows());
+    if (wants_candidates(row)) {
+      const LogitRanking& ranking = rankings_[at++];
+      AddCandidates(ranking, *result.mutable_sequences(row.sequence));
+      NoteBest(request.sequences(row.sequence).sequence_id(), ranking);
     }
   }
 }
