@@ -40,7 +40,7 @@ class Api {
   RouteResult Complete(const HttpRequest& request) const;
   RouteResult Chat(const HttpRequest& request) const;
 
-  const ServedModel model_;
+  ServedModel model_;  // Constant after construction.
   const Engine& engine_;
   const HttpMetrics& metrics_;
 };
