@@ -66,9 +66,7 @@ const Api::Route Api::kRoutes[] = {
 };
 
 Api::Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics)
-    : model_(std::move(model)), engine_(engine), metrics_(metrics) {
-  if (model_.grammars == nullptr) model_.grammars = std::make_shared<grammar::GrammarCache>(model_.tokenizer);
-}
+    : model_(std::move(model)), engine_(engine), metrics_(metrics) {}
 
 std::string Api::RouteLabel(absl::string_view path) const {
   for (const Route& route : kRoutes) {
@@ -133,14 +131,12 @@ RouteResult Api::OneModel(const HttpRequest& request) const {
 RouteResult Api::Complete(const HttpRequest& request) const {
   CompletionRequest parsed;
   if (auto error = ReadBody(request, parsed, &ReadCompletionRequest)) return ErrorReply(*error);
-  if (auto error = ReadSchema(request.body, parsed.shared.form)) return ErrorReply(*error);
   return ToResult(CompletionJob(model_, engine_.State(), std::move(parsed)));
 }
 
 RouteResult Api::Chat(const HttpRequest& request) const {
   ChatRequest parsed;
   if (auto error = ReadBody(request, parsed, &ReadChatRequest)) return ErrorReply(*error);
-  if (auto error = ReadSchema(request.body, parsed.shared.form)) return ErrorReply(*error);
   if (model_.chat_template != nullptr) {
     if (auto error = ReadTemplateInputs(request.body, parsed)) return ErrorReply(*error);
   }

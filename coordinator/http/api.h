@@ -40,7 +40,7 @@ class Api {
   RouteResult Complete(const HttpRequest& request) const;
   RouteResult Chat(const HttpRequest& request) const;
 
-  ServedModel model_;  // Constant after construction.
+  const ServedModel model_;
   const Engine& engine_;
   const HttpMetrics& metrics_;
 };

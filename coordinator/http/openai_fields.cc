@@ -11,9 +11,8 @@ namespace {
 
 // Each of these would change the answer, so ignoring it would mislead.
 constexpr absl::string_view kNotSupported[] = {
-    "tools",          "functions",          "json_schema", "guided_json", "guided_regex", "guided_choice",
-    "guided_grammar", "structured_outputs", "audio",       "prediction",  "mirostat",     "min_tokens",
-    "suffix",
+    "tools",          "functions",          "grammar", "json_schema", "guided_json", "guided_regex", "guided_choice",
+    "guided_grammar", "structured_outputs", "audio",   "prediction",  "mirostat",    "min_tokens",   "suffix",
 };
 
 // Clients send some of these with every request, set to what asks for nothing.
@@ -26,41 +25,12 @@ void RefuseUnsupported(Fields& fields) {
     const nlohmann::json* value = fields.Find(name);
     if (value != nullptr && !AsksForNothing(*value)) fields.Fail(name, "is not supported by this server yet");
   }
-}
-
-// Whether the object has a schema in it.
-bool HasSchema(const nlohmann::json& holder) {
-  const auto schema = holder.is_object() ? holder.find("schema") : holder.end();
-  return holder.is_object() && schema != holder.end() && (schema->is_object() || schema->is_boolean());
-}
-
-void ReadResponseFormat(Fields& fields, AnswerForm& form) {
   const nlohmann::json* format = fields.Find("response_format");
   if (format == nullptr) return;
   if (!format->is_object()) return fields.Fail("response_format", "must be an object");
-  const nlohmann::json type = format->value("type", nlohmann::json());
-  if (type == "text") return;
-  form.field = "response_format";
-  if (type == "json_object") {
-    form.schema = HasSchema(*format) ? AnswerForm::Schema::kBeside : AnswerForm::Schema::kAnyObject;
-  } else if (type == "json_schema") {
-    const auto holder = format->find("json_schema");
-    if (holder == format->end() || !HasSchema(*holder)) {
-      return fields.Fail("response_format", "of type json_schema needs json_schema: {\"schema\": {...}}");
-    }
-    form.schema = AnswerForm::Schema::kInside;
-  } else {
-    fields.Fail("response_format", "must have the type text, json_object or json_schema");
+  if (format->value("type", nlohmann::json()) != "text") {
+    fields.Fail("response_format", "may only be {\"type\": \"text\"} yet: this server does not constrain answers");
   }
-}
-
-void ReadForm(Fields& fields, AnswerForm& form) {
-  ReadResponseFormat(fields, form);
-  const std::string gbnf = fields.String("grammar", "");
-  if (gbnf.empty()) return;
-  if (!form.field.empty()) return fields.Fail("grammar", "cannot be combined with response_format");
-  form.field = "grammar";
-  form.source = {.gbnf = gbnf};
 }
 
 void ReadStop(Fields& fields, std::vector<std::string>& stop) {
@@ -137,15 +107,11 @@ void ReadStream(Fields& fields, SharedFields& shared) {
 void ReadShared(Fields& fields, SharedFields& shared) {
   shared.model = fields.String("model", "");
   RefuseUnsupported(fields);
-  ReadForm(fields, shared.form);
   ReadSampling(fields, shared.sampling);
   ReadStop(fields, shared.stop);
   ReadStream(fields, shared);
   shared.n = fields.Integer("n", 1, 1, kChoicesMax);
   shared.ignore_eos = fields.Bool("ignore_eos", false);
-  if (shared.ignore_eos && !shared.form.field.empty()) {
-    fields.Fail("ignore_eos", absl::StrCat("cannot be combined with ", shared.form.field));
-  }
   shared.truncate = fields.Bool("truncate", false);
   if (fields.Find("timeout") != nullptr) {
     shared.timeout = absl::Seconds(fields.Number("timeout", 0, 0.001, kTimeoutSecondsMax));

@@ -88,16 +88,6 @@ EchoedPrompt Echo(const Tokenizer& tokenizer, const std::variant<std::string, Id
   return echo;
 }
 
-// Compiles what the answer is held to; null and no error if it is free.
-std::optional<ApiError> ReadConstraint(const ServedModel& model, const AnswerForm& form,
-                                       grammar::Constraint& constraint) {
-  if (form.field.empty()) return std::nullopt;
-  absl::StatusOr<grammar::Constraint> compiled = model.grammars->Get(form.source);
-  if (!compiled.ok()) return BadParam(form.field, absl::StrCat("'", form.field, "': ", compiled.status().message()));
-  constraint = *std::move(compiled);
-  return std::nullopt;
-}
-
 GenerateRequest EngineRequest(const SharedFields& shared, Ids prompt, int64_t max_tokens) {
   GenerateRequest request;
   request.prompt = std::move(prompt);
@@ -162,8 +152,6 @@ JobResult CompletionJob(const ServedModel& model, const EngineState& engine, Com
   const int64_t context_tokens = ContextTokens(model, engine);
   if (context_tokens <= 0) return NotLoaded(engine);
   const int64_t max_tokens = shared.max_tokens.value_or(kCompletionTokensDefault);
-  grammar::Constraint constraint;
-  if (auto error = ReadConstraint(model, shared.form, constraint)) return *error;
   GenerationJob job;
   std::vector<EchoedPrompt> echo;
   int64_t prompt_tokens = 0;
@@ -179,7 +167,6 @@ JobResult CompletionJob(const ServedModel& model, const EngineState& engine, Com
     prompt_tokens += count;
     if (request.echo) echo.resize(echo.size() + shared.n, Echo(model.tokenizer, prompt, ids, shared.logprobs));
     GenerateRequest one = EngineRequest(shared, std::move(ids), wanted);
-    one.constraint = constraint;
     if (request.echo && shared.logprobs) {
       one.score_from = 0;
       one.score_top_logprobs = shared.top_logprobs;
@@ -205,9 +192,7 @@ JobResult ChatJob(const ServedModel& model, const EngineState& engine, ChatReque
   const int64_t max_tokens = shared.max_tokens.value_or(std::max<int64_t>(1, context_tokens - prompt_tokens));
   if (auto error = CheckFits("messages", prompt_tokens, max_tokens, context_tokens)) return *error;
   GenerationJob job;
-  GenerateRequest one = EngineRequest(shared, std::move(*ids), max_tokens);
-  if (auto error = ReadConstraint(model, shared.form, one.constraint)) return *error;
-  AddChoices(shared, one, job.requests);
+  AddChoices(shared, EngineRequest(shared, std::move(*ids), max_tokens), job.requests);
   job.answer = MakeChatAnswer(model.tokenizer, AnswerOptions(model, shared, job.requests.size(), prompt_tokens));
   return job;
 }

@@ -152,17 +152,6 @@ std::optional<ApiError> ReadCompletionRequest(const Json& body, CompletionReques
   return fields.error();
 }
 
-std::optional<ApiError> ReadSchema(std::string_view body, AnswerForm& form) {
-  if (form.schema == AnswerForm::Schema::kAnyObject) form.source = grammar::JsonObjectSource();
-  if (form.schema != AnswerForm::Schema::kInside && form.schema != AnswerForm::Schema::kBeside) return std::nullopt;
-  const auto parsed = nlohmann::ordered_json::parse(body, nullptr, /*allow_exceptions=*/false);
-  if (parsed.is_discarded()) return FromStatus(absl::InternalError("the body was JSON a moment ago"));
-  const auto& format = parsed["response_format"];
-  const auto& holder = form.schema == AnswerForm::Schema::kInside ? format["json_schema"] : format;
-  form.source = grammar::JsonSchemaSource(holder["schema"].dump());
-  return std::nullopt;
-}
-
 std::optional<ApiError> ReadTemplateInputs(std::string_view body, ChatRequest& request) {
   absl::StatusOr<jinja::Value> parsed = jinja::ParseJson(body);
   if (!parsed.ok()) return FromStatus(parsed.status());

@@ -11,7 +11,6 @@
 #include "absl/time/time.h"
 #include "coordinator/http/api_error.h"
 #include "coordinator/text/chat_format.h"
-#include "coordinator/text/grammar/grammar.h"
 #include "coordinator/text/jinja/value.h"
 #include "coordinator/text/sampler.h"
 
@@ -23,15 +22,6 @@ inline constexpr int64_t kStopBytesMax = 1024;
 inline constexpr int64_t kTopLogprobsMax = 20;
 inline constexpr double kTimeoutSecondsMax = 7 * 24 * 3600;
 
-// What an answer is held to, by response_format or grammar.
-struct AnswerForm {
-  enum class Schema { kNone, kAnyObject, kInside, kBeside };  // Where the schema stands in response_format.
-
-  std::string field;  // The field that asks for it; empty: the answer is free.
-  Schema schema = Schema::kNone;
-  grammar::Source source;  // Complete after ReadSchema().
-};
-
 // Fields that /v1/completions and /v1/chat/completions share.
 struct SharedFields {
   std::string model;  // Empty: the served one.
@@ -39,7 +29,6 @@ struct SharedFields {
   std::optional<int64_t> max_tokens;
   int64_t n = 1;
   std::vector<std::string> stop;  // None is empty.
-  AnswerForm form;
   bool stream = false;
   bool include_usage = false;
   bool ignore_eos = false;  // Extension: generate max_tokens whatever the model says.
@@ -69,9 +58,6 @@ struct ChatRequest {
 // answer but are not supported are refused; other unknown ones are ignored.
 std::optional<ApiError> ReadCompletionRequest(const nlohmann::json& body, CompletionRequest& request);
 std::optional<ApiError> ReadChatRequest(const nlohmann::json& body, ChatRequest& request);
-
-// Completes the form's source from the same body as text, which keeps the properties of a schema in their order.
-std::optional<ApiError> ReadSchema(std::string_view body, AnswerForm& form);
 
 // What a chat's template sees, from the same body as text, which ReadChatRequest has found to be right.
 std::optional<ApiError> ReadTemplateInputs(std::string_view body, ChatRequest& request);

@@ -58,10 +58,6 @@ absl::Status CheckSlice(const StepSlice& slice, const proto::SequenceResult& res
   BARN_RETURN_IF_ERROR(
       CheckCandidates("candidates", result.candidate_ids(), result.candidate_logits(), slice.candidates, vocabulary));
   if (slice.candidates > 0) BARN_RETURN_IF_ERROR(CheckLogsumexp("candidates", result.logsumexp()));
-  for (const int32_t id : result.candidate_ids()) {
-    if (slice.mask == nullptr || slice.mask->Allows(id)) continue;
-    return absl::InvalidArgumentError(absl::StrFormat("candidates: the mask forbids id %d", id));
-  }
   BARN_RETURN_IF_ERROR(CheckFullLogits(result.full_logits(), slice.full_logits ? vocabulary : 0));
   if (result.scores_size() != slice.targets) {
     return absl::InvalidArgumentError(
@@ -98,20 +94,6 @@ void AddScores(const StepSlice& slice, const proto::SequenceResult& result, Sequ
                                                        score.logsumexp(), sequence.request.score_top_logprobs)});
     sequence.next_score = index + 1;
   }
-}
-
-// Moves the grammar behind the token that was drawn. Returns why the request is over, kNone when it goes on.
-FinishReason AdvanceGrammar(int32_t id, Sequence& sequence, RequestUpdate& update) {
-  const auto fail = [&](absl::Status status) {
-    update.status = std::move(status);
-    return FinishReason::kError;
-  };
-  if (absl::Status status = sequence.matcher->Accept(id); !status.ok()) return fail(std::move(status));
-  if (sequence.matcher->ended()) return FinishReason::kEnd;
-  auto mask = sequence.matcher->Mask();
-  if (!mask.ok()) return fail(std::move(mask).status());
-  sequence.mask = *std::move(mask);
-  return FinishReason::kNone;
 }
 
 GeneratedToken DrawToken(const proto::SequenceResult& result, Sequence& sequence) {
@@ -181,10 +163,6 @@ FinishReason ApplyResult(const StepSlice& slice, const proto::SequenceResult* re
     const int32_t id = update.tokens.back().id;
     sequence.tokens.push_back(id);
     if (!sequence.request.ignore_end && end_ids.contains(id)) return FinishReason::kEnd;
-    if (sequence.matcher.has_value()) {
-      const FinishReason reason = AdvanceGrammar(id, sequence, update);
-      if (reason != FinishReason::kNone) return reason;
-    }
   }
   const bool all_computed = sequence.computed >= sequence.prompt_tokens;
   return all_computed && sequence.generated() >= sequence.request.max_tokens ? FinishReason::kLength

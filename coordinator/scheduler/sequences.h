@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
-#include <memory>
-#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -14,7 +12,6 @@
 #include "coordinator/scheduler/fair_shares.h"
 #include "coordinator/scheduler/kv_blocks.h"
 #include "coordinator/scheduler/request.h"
-#include "coordinator/text/grammar/matcher.h"
 #include "coordinator/text/sampler.h"
 
 namespace barn {
@@ -30,9 +27,7 @@ struct Sequence {
   int64_t id;
   GenerateRequest request;  // Its prompt has moved to `tokens`.
   Sampler sampler;
-  std::optional<grammar::Matcher> matcher;         // Stands behind the last token; absent: the answer is free.
-  std::shared_ptr<const grammar::TokenMask> mask;  // What the next token may be.
-  std::vector<int32_t> tokens;                     // Prompt, then what was drawn.
+  std::vector<int32_t> tokens;  // Prompt, then what was drawn.
   int64_t prompt_tokens;
   int64_t known_at_start;  // Of `tokens` when it last began to run; up to there it is computed in chunks.
   int64_t scheduled = 0;
@@ -81,9 +76,7 @@ absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& b
 // overtakes the one whose turn it is, so that a long request is not starved.
 class Sequences {
  public:
-  // InvalidArgument, or what else Matcher::Mask says: the request's grammar cannot begin.
-  absl::Status Add(int64_t id, GenerateRequest request, uint64_t fallback_seed,
-                   absl::Time deadline = absl::InfiniteFuture());
+  void Add(int64_t id, GenerateRequest request, uint64_t fallback_seed, absl::Time deadline = absl::InfiniteFuture());
   // Lets waiting requests run as long as there are blocks and places.
   void Admit(int64_t running_max);
   // Running requests only; null for unknown ids.
@@ -127,7 +120,6 @@ class Sequences {
   int64_t cache_hits() const { return cache_hits_; }
 
  private:
-  absl::Status StartGrammar(Sequence& sequence);
   Sequence& NextToAdmit();
   bool Start(Sequence& sequence);
   void Stop(Sequence& sequence);
@@ -147,7 +139,6 @@ class Sequences {
   int64_t preemptions_ = 0;
   int64_t cache_queries_ = 0;
   int64_t cache_hits_ = 0;
-  std::shared_ptr<grammar::Matchers> matchers_ = grammar::Matchers::Create();
 };
 
 }  // namespace barn

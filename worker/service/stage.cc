@@ -92,7 +92,6 @@ void Stage::AddLastRows(const proto::StepRequest& request, const StepPlan& plan,
     }
     if (wants_candidates(rows[i])) {
       ApplyChanges(plan.changes[rows[i].sequence], values);
-      ApplyMask(plan.masks[rows[i].sequence], values);
       rankings_.push_back({.logits = values, .count = sequence.candidates()});
     }
   }
@@ -124,7 +123,6 @@ void Stage::RankBest(const proto::StepRequest& request, const StepPlan& plan, st
     if (wants_one(rows[i])) {
       const std::span<float> values = Values(logits, static_cast<int64_t>(i));
       ApplyChanges(plan.changes[rows[i].sequence], values);
-      ApplyMask(plan.masks[rows[i].sequence], values);
       rankings_.push_back({.logits = values, .count = 1});
     }
   }

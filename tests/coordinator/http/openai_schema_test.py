@@ -16,7 +16,8 @@ ORACLE = pathlib.Path(__file__).resolve().parents[4] / "shared" / "oracles" / "h
 
 # What this server refuses by name until it can do it: these recorded requests must get a 400 that names the field.
 REFUSED = {
-    "openai-chat-tools-required": "tools", "openai-chat-tools-named": "tools",
+    "openai-chat-json-schema": "response_format", "openai-chat-json-schema-stream": "response_format",
+    "openai-chat-json-object": "response_format", "openai-chat-tools-required": "tools", "openai-chat-tools-named": "tools",
     "openai-chat-tools-auto": "tools", "openai-chat-tools-stream": "tools", "openai-chat-tool-result": "messages[1]",
 }
 # The reference server answered these differently (README of the oracle).
