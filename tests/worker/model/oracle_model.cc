@@ -105,9 +105,7 @@ Pipeline::Pipeline(const OracleModel& model, const PipelineOptions& options) : r
     for (int rank = 0; rank < ranks_; ++rank) {
       collectives_.push_back(std::move(collectives[rank]));
       devices_.push_back(
-          options.make_device != nullptr
-              ? options.make_device()
-              : Must(CreateCpuDevice({.threads = options.threads, .activations = options.activations, .pin = false})));
+          Must(CreateCpuDevice({.threads = options.threads, .activations = options.activations, .pin = false})));
       slices_.push_back(Must(Slice::Create({.model = model.header.get(),
                                             .weights = model.weights.get(),
                                             .device = devices_.back().get(),

@@ -48,8 +48,7 @@ struct PipelineOptions {
   std::vector<int64_t> cuts = {};  // First layers of the second and later slices.
   int64_t context_tokens = 256;
   int threads = 1;
-  int ranks = 1;                                                   // Of every slice, each on a thread of its own.
-  std::function<std::unique_ptr<Device>()> make_device = nullptr;  // Null: a CPU device.
+  int ranks = 1;  // Of every slice, each on a thread of its own.
 };
 
 // Slices of one model in a row, as a cluster would run them, for one sequence.
