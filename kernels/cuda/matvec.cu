@@ -2,6 +2,7 @@
 
 #include "kernels/check.h"
 #include "kernels/cuda/matvec_kernel.h"
+#include "kernels/cuda/product_params.h"
 #include "kernels/cuda/weight_dispatch.h"
 
 namespace barn::gpu {
@@ -14,23 +15,8 @@ BARN_ALL_FORMATS(BARN_ELSEWHERE)
 namespace {
 
 MatVecParams MakeParams(const MatVecArgs& args) {
-  const PlaneLayout* layout = FindPlaneLayout(args.weight.dtype);
-  BARN_CHECK(layout != nullptr && args.x.cols == args.weight.cols);
-  MatVecParams params = {};
-  for (int i = 0; i < layout->count; ++i) {
-    params.planes[i] = reinterpret_cast<const uint8_t*>(args.weight.planes[i]);
-    params.row_bytes[i] = static_cast<uint32_t>(PlaneRowBytes(*layout, i, args.weight.cols));
-  }
-  params.grid = args.weight.grid;
-  params.codes = args.x.codes;
-  params.scales = reinterpret_cast<const uint2*>(args.x.scales);
-  params.out = args.out;
-  params.bias = args.bias;
-  params.out_stride = args.out_stride;
-  params.rows = static_cast<uint32_t>(args.weight.rows);
-  params.units = static_cast<uint32_t>(args.weight.cols / kUnitColumns);
+  auto params = MakeProductParams<MatVecParams>(args);
   params.columns = 1;
-  params.pairs_per_row = 1;
   return params;
 }
 

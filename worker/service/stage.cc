@@ -78,32 +78,45 @@ void Stage::AddScores(const proto::StepRequest& request, std::span<const LogitRo
 }
 
 // Changes the logits in place.
-void Stage::AddLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
-                        Tensor logits, proto::StepResult& result) {
-  const auto wants_candidates = [&](const LogitRow& row) {
-    return row.last && request.sequences(row.sequence).want_candidates();
+void Stage::RankLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
+                         Tensor logits, absl::FunctionRef<bool(const proto::StepSequence&)> wanted,
+                         absl::FunctionRef<void(const LogitRow&, const LogitRanking&)> use) {
+  const auto ranked = [&](const LogitRow& row) {
+    const proto::StepSequence& sequence = request.sequences(row.sequence);
+    return row.last && sequence.want_candidates() && wanted(sequence);
   };
   rankings_.clear();
   for (size_t i = 0; i < rows.size(); ++i) {
-    const std::span<float> values = Values(logits, static_cast<int64_t>(i));
-    const proto::StepSequence& sequence = request.sequences(rows[i].sequence);
-    if (rows[i].last && sequence.want_full_logits()) {
-      result.mutable_sequences(rows[i].sequence)->set_full_logits(values.data(), values.size_bytes());
-    }
-    if (wants_candidates(rows[i])) {
+    if (ranked(rows[i])) {
+      const std::span<float> values = Values(logits, static_cast<int64_t>(i));
       ApplyChanges(plan.changes[rows[i].sequence], values);
-      rankings_.push_back({.logits = values, .count = sequence.candidates()});
+      rankings_.push_back({.logits = values, .count = request.sequences(rows[i].sequence).candidates()});
     }
   }
   options_.device->RankLogits(rankings_);
   size_t at = 0;
   for (const LogitRow& row : rows) {
-    if (wants_candidates(row)) {
+    if (ranked(row)) {
       const LogitRanking& ranking = rankings_[at++];
-      AddCandidates(ranking, *result.mutable_sequences(row.sequence));
       NoteBest(request.sequences(row.sequence).sequence_id(), ranking);
+      use(row, ranking);
     }
   }
+}
+
+void Stage::AddLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
+                        Tensor logits, proto::StepResult& result) {
+  for (size_t i = 0; i < rows.size(); ++i) {  // Before edits.
+    if (rows[i].last && request.sequences(rows[i].sequence).want_full_logits()) {
+      const std::span<float> values = Values(logits, static_cast<int64_t>(i));
+      result.mutable_sequences(rows[i].sequence)->set_full_logits(values.data(), values.size_bytes());
+    }
+  }
+  RankLastRows(
+      request, plan, rows, logits, [](const proto::StepSequence&) { return true; },
+      [&](const LogitRow& row, const LogitRanking& ranking) {
+        AddCandidates(ranking, *result.mutable_sequences(row.sequence));
+      });
 }
 
 void Stage::NoteBest(int64_t sequence_id, const LogitRanking& ranking) {
@@ -114,25 +127,9 @@ void Stage::NoteBest(int64_t sequence_id, const LogitRanking& ranking) {
 
 void Stage::RankBest(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
                      Tensor logits) {
-  const auto wants_one = [&](const LogitRow& row) {
-    const proto::StepSequence& sequence = request.sequences(row.sequence);
-    return row.last && sequence.want_candidates() && sequence.candidates() == 1;
-  };
-  rankings_.clear();
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (wants_one(rows[i])) {
-      const std::span<float> values = Values(logits, static_cast<int64_t>(i));
-      ApplyChanges(plan.changes[rows[i].sequence], values);
-      rankings_.push_back({.logits = values, .count = 1});
-    }
-  }
-  options_.device->RankLogits(rankings_);
-  size_t at = 0;
-  for (const LogitRow& row : rows) {
-    if (wants_one(row)) {
-      NoteBest(request.sequences(row.sequence).sequence_id(), rankings_[at++]);
-    }
-  }
+  RankLastRows(
+      request, plan, rows, logits, [](const proto::StepSequence& sequence) { return sequence.candidates() == 1; },
+      [](const LogitRow&, const LogitRanking&) {});
 }
 
 absl::Status Stage::Compute(const proto::StepRequest& request, const StepPlan& plan, const StepInput& input,

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "kernels/device.h"
@@ -52,6 +53,10 @@ class Stage {
                  proto::StepResult& result);
   void AddLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
                    Tensor logits, proto::StepResult& result);
+  // Ranks, after edits, the last rows of the sequences that want candidates and of which `wanted` is true.
+  void RankLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
+                    Tensor logits, absl::FunctionRef<bool(const proto::StepSequence&)> wanted,
+                    absl::FunctionRef<void(const LogitRow&, const LogitRanking&)> use);
   // For a rank that returns nothing: notes the best candidates, which the next step may take.
   void RankBest(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows, Tensor logits);
   void NoteBest(int64_t sequence_id, const LogitRanking& ranking);
