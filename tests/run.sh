@@ -43,7 +43,7 @@ if [[ $sanitizers -eq 1 ]]; then
     echo "Building a subset of the tests with sanitizers in build/$preset"
     cmake --preset $preset -DBARN_TEST_PYTHON="$python" >/dev/null
     cmake --build --preset $preset --target ${preset}_subset "${quiet[@]}"
-    ctest --test-dir build/$preset --output-on-failure -R "$(cat build/$preset/${preset}_subset.regex)" || status=1
+    ctest --test-dir build/$preset --output-on-failure -j2 -R "$(cat build/$preset/${preset}_subset.regex)" || status=1
   done
 fi
 exit $status
