@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/local_cluster.h"
+#include "coordinator/cli/model_facts.h"
 #include "coordinator/cli/options.h"
 #include "coordinator/cli/restart_pause.h"
 #include "coordinator/cli/stop_signal.h"
@@ -71,7 +72,7 @@ absl::Status ReviveWorkers(ServedCluster& cluster, const Clock& clock, std::vect
 }
 
 // The template of the file or of the model. One that cannot be used is told when a chat comes; a file's at once.
-absl::Status ChooseTemplate(const std::string& file, ServedModel& served) {
+absl::Status ChooseTemplate(const std::string& file, const GgufModel& model, ServedModel& served) {
   std::string source = served.tokenizer.vocabulary().chat_template;
   if (!file.empty()) {
     constexpr std::streamsize kBytesMax = 1 << 20;
@@ -84,6 +85,7 @@ absl::Status ChooseTemplate(const std::string& file, ServedModel& served) {
           absl::StrFormat("--chat-template %s: cannot be read, or is larger than %d bytes", file, kBytesMax));
     }
   }
+  served.facts = ReadModelFacts(model, source);
   if (source.empty() && file.empty()) return absl::OkStatus();
   absl::StatusOr<std::shared_ptr<const ChatTemplate>> parsed = ChatTemplate::Create(source, served.tokenizer);
   if (parsed.ok()) {
@@ -115,7 +117,7 @@ absl::Status Serve(const ServeSettings& settings) {
                      .created = absl::ToUnixSeconds(absl::Now()),
                      .tokenizer = cluster->tokenizer(),
                      .context_tokens = cluster->context_tokens_trained()};
-  BARN_RETURN_IF_ERROR(ChooseTemplate(settings.chat_template, served));
+  BARN_RETURN_IF_ERROR(ChooseTemplate(settings.chat_template, cluster->model(), served));
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<HttpServer> server, HttpServer::Create(http, served, cluster->engine()));
   const std::string url = absl::StrFormat("http://%s:%d", http.host, server->port());
   std::printf("barn %s: HTTP on %s, cluster on port %d\n", std::string(BarnVersion()).c_str(), url.c_str(),

@@ -35,7 +35,9 @@ class Answer {
   // Streaming: the event that tells of an error in place of End().
   virtual std::string Failure(const ApiError& error) const = 0;
   // Streaming: bytes that a client ignores, sent when there is nothing to say for long.
-  virtual std::string KeepAlive() const = 0;
+  virtual std::string KeepAlive() = 0;
+  // Streaming: the content type.
+  virtual absl::string_view StreamType() const { return "text/event-stream"; }
 };
 
 // What the engine shall do for a request, and who words the answer. requests[i] belongs to choice i.
@@ -44,7 +46,7 @@ struct GenerationJob {
   std::unique_ptr<Answer> answer;
 };
 
-// A route either knows its reply at once or needs the engine.
-using RouteResult = std::variant<HttpReply, GenerationJob>;
+// A route knows its reply at once, needs the engine, or has an error for the dialect to word.
+using RouteResult = std::variant<HttpReply, GenerationJob, ApiError>;
 
 }  // namespace barn

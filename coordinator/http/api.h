@@ -4,6 +4,7 @@
 
 #include "absl/strings/string_view.h"
 #include "coordinator/http/answer.h"
+#include "coordinator/http/api_context.h"
 #include "coordinator/http/http_message.h"
 #include "coordinator/http/http_metrics.h"
 #include "coordinator/http/served_model.h"
@@ -25,24 +26,12 @@ class Api {
   std::string RouteLabel(absl::string_view path) const;
 
  private:
-  struct Route {
-    absl::string_view path;
-    absl::string_view method;
-    RouteResult (Api::*handle)(const HttpRequest&) const;
-  };
-  static const Route kRoutes[];
-
-  RouteResult Health(const HttpRequest&) const;
-  RouteResult Ready(const HttpRequest&) const;
-  RouteResult Metrics(const HttpRequest&) const;
-  RouteResult Models(const HttpRequest&) const;
-  RouteResult OneModel(const HttpRequest& request) const;
-  RouteResult Complete(const HttpRequest& request) const;
-  RouteResult Chat(const HttpRequest& request) const;
+  RouteResult Route(const HttpRequest& request) const;
 
   const ServedModel model_;
   const Engine& engine_;
   const HttpMetrics& metrics_;
+  const ApiContext context_;
 };
 
 }  // namespace barn

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/optional.h"
@@ -21,7 +22,48 @@ int64_t RetryAfter(const absl::Status& status) {
   return payload.has_value() && absl::SimpleAtoi(std::string(*payload), &seconds) && seconds > 0 ? seconds : 1;
 }
 
+// The names that Anthropic has for statuses.
+const char* AnthropicType(int status) {
+  switch (status) {
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 404:
+      return "not_found_error";
+    case 413:
+      return "request_too_large";
+    case 429:
+      return "rate_limit_error";
+    case 503:
+      return "overloaded_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "api_error";
+  }
+}
+
+nlohmann::json ErrorJson(const ApiError& error, Dialect dialect) {
+  switch (dialect) {
+    case Dialect::kAnthropic:
+      return {{"type", "error"}, {"error", {{"type", AnthropicType(error.status)}, {"message", error.message}}}};
+    case Dialect::kOllama:
+      return {{"error", error.message}};
+    case Dialect::kOpenAi:
+      break;
+  }
+  return {{"error",
+           {{"message", error.message},
+            {"type", error.type},
+            {"param", OrNull(error.param)},
+            {"code", OrNull(error.code)}}}};
+}
+
 }  // namespace
+
+Dialect DialectOf(absl::string_view path) {
+  if (absl::StartsWith(path, "/api/")) return Dialect::kOllama;
+  return path == "/v1/messages" || absl::StartsWith(path, "/v1/messages/") ? Dialect::kAnthropic : Dialect::kOpenAi;
+}
 
 ApiError BadParam(absl::string_view param, absl::string_view message) {
   ApiError error;
@@ -71,20 +113,15 @@ ApiError FromStatus(const absl::Status& status) {
   return error;
 }
 
-std::string ErrorBody(const ApiError& error) {
-  const nlohmann::json body = {{"error",
-                                {{"message", error.message},
-                                 {"type", error.type},
-                                 {"param", OrNull(error.param)},
-                                 {"code", OrNull(error.code)}}}};
+std::string ErrorBody(const ApiError& error, Dialect dialect) {
   // Messages may quote bytes of the client, so broken UTF-8 is replaced, never thrown on.
-  return body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return ErrorJson(error, dialect).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-HttpReply ErrorReply(const ApiError& error) {
+HttpReply ErrorReply(const ApiError& error, Dialect dialect) {
   HttpReply reply;
   reply.status = error.status;
-  reply.body = ErrorBody(error);
+  reply.body = ErrorBody(error, dialect);
   if (error.retry_after_s > 0) reply.headers.emplace_back("Retry-After", absl::StrCat(error.retry_after_s));
   if (!error.allow.empty()) reply.headers.emplace_back("Allow", error.allow);
   return reply;

@@ -21,6 +21,10 @@ struct ApiError {
   std::string allow;                 // Methods that the path knows, with status 405.
 };
 
+// Whose words a path speaks: OpenAI's unless it belongs to another.
+enum class Dialect { kOpenAi, kAnthropic, kOllama };
+Dialect DialectOf(absl::string_view path);
+
 // 400 that names the field.
 ApiError BadParam(absl::string_view param, absl::string_view message);
 
@@ -31,10 +35,11 @@ ApiError ModelNotFound(absl::string_view model);
 // Retry-After, or 429 where the limit is the caller's own; DeadlineExceeded is 504, anything else 500.
 ApiError FromStatus(const absl::Status& status);
 
-// {"error": {"message", "type", "param", "code"}}, as one line of JSON.
-std::string ErrorBody(const ApiError& error);
+// The error as one line of JSON. OpenAI: {"error": {"message", "type", "param", "code"}}; Anthropic: {"type": "error",
+// "error": {"type", "message"}}; Ollama: {"error": message}.
+std::string ErrorBody(const ApiError& error, Dialect dialect = Dialect::kOpenAi);
 
 // The error as a whole reply, with Retry-After or Allow where due.
-HttpReply ErrorReply(const ApiError& error);
+HttpReply ErrorReply(const ApiError& error, Dialect dialect = Dialect::kOpenAi);
 
 }  // namespace barn

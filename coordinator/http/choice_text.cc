@@ -10,8 +10,8 @@ int64_t CountChars(const std::string& text) {
   return std::count_if(text.begin(), text.end(), [](char byte) { return (byte & 0xC0) != 0x80; });
 }
 
-ChoiceText::ChoiceText(const Tokenizer& tokenizer, std::vector<std::string> stop)
-    : tokenizer_(tokenizer), decoder_(tokenizer), stop_(std::move(stop)) {}
+ChoiceText::ChoiceText(const Tokenizer& tokenizer, std::vector<std::string> stop, const std::set<int32_t>* shown)
+    : tokenizer_(tokenizer), decoder_(tokenizer, {.at_text_start = false}, shown), stop_(std::move(stop)) {}
 
 TextDelta ChoiceText::Add(const RequestUpdate& update) {
   TextDelta delta;

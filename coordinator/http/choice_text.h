@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,8 @@ int64_t CountChars(const std::string& text);
 // end-of-generation token, and neither is part of it. One thread.
 class ChoiceText {
  public:
-  ChoiceText(const Tokenizer& tokenizer, std::vector<std::string> stop);
+  // `shown`: see IncrementalDecoder.
+  ChoiceText(const Tokenizer& tokenizer, std::vector<std::string> stop, const std::set<int32_t>* shown = nullptr);
 
   // Takes the tokens of an update and, when it is the last one, the rest that was held back.
   TextDelta Add(const RequestUpdate& update);
@@ -46,6 +48,7 @@ class ChoiceText {
   bool done() const { return finish_ != FinishReason::kNone; }
   FinishReason finish() const { return finish_; }  // kEnd also for a stop string.
   const absl::Status& status() const { return status_; }
+  const std::string& stop_string() const { return stop_.matched(); }  // That ended it; empty if none did.
   int64_t generated_tokens() const { return generated_tokens_; }
   int64_t cached_tokens() const { return cached_tokens_; }  // Of the prompt.
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "coordinator/http/answer.h"
-#include "coordinator/http/choice_text.h"
+#include "coordinator/http/choice_parts.h"
 #include "coordinator/text/tokenizer.h"
 
 namespace barn {
@@ -17,7 +17,7 @@ struct OpenAiAnswerOptions {
   bool include_usage = false;
   bool logprobs = false;
   int top_logprobs = 0;
-  std::vector<std::string> stop;
+  AnswerShape shape;
   size_t choices = 1;
   size_t choices_per_prompt = 1;
   int64_t prompt_tokens = 0;  // Each prompt once, whatever n is.

@@ -11,8 +11,8 @@ namespace {
 
 // Each of these would change the answer, so ignoring it would mislead.
 constexpr absl::string_view kNotSupported[] = {
-    "tools",          "functions",          "grammar", "json_schema", "guided_json", "guided_regex", "guided_choice",
-    "guided_grammar", "structured_outputs", "audio",   "prediction",  "mirostat",    "min_tokens",   "suffix",
+    "functions",          "grammar", "json_schema", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
+    "structured_outputs", "audio",   "prediction",  "mirostat",    "min_tokens",   "suffix",
 };
 
 // Clients send some of these with every request, set to what asks for nothing.
@@ -35,21 +35,7 @@ void RefuseUnsupported(Fields& fields) {
 
 void ReadStop(Fields& fields, std::vector<std::string>& stop) {
   const nlohmann::json* value = fields.Find("stop");
-  if (value == nullptr) return;
-  const nlohmann::json list = value->is_string() ? nlohmann::json::array({*value}) : *value;
-  if (!list.is_array()) return fields.Fail("stop", "must be a string or a list of strings");
-  if (list.size() > kStopsMax) {
-    return fields.Fail("stop", absl::StrCat("has ", list.size(), " entries, at most ", kStopsMax, " are allowed"));
-  }
-  for (const nlohmann::json& entry : list) {
-    if (!entry.is_string()) return fields.Fail("stop", "must be a string or a list of strings");
-    const auto& text = entry.get_ref<const std::string&>();
-    if (text.empty()) return fields.Fail("stop", "has an empty entry");
-    if (text.size() > kStopBytesMax) {
-      return fields.Fail("stop", absl::StrCat("has an entry of ", text.size(), " bytes, at most ", kStopBytesMax));
-    }
-    stop.push_back(text);
-  }
+  if (value != nullptr) ReadStopList(fields, "stop", *value, stop);
 }
 
 void ReadLogitBias(Fields& fields, SamplingParams& sampling) {
@@ -73,6 +59,19 @@ void ReadLogitBias(Fields& fields, SamplingParams& sampling) {
   }
 }
 
+void ReadStream(Fields& fields, SharedFields& shared) {
+  shared.stream = fields.Bool("stream", false);
+  const nlohmann::json* value = fields.Find("stream_options");
+  if (value == nullptr) return;
+  if (!value->is_object()) return fields.Fail("stream_options", "must be an object");
+  if (!shared.stream) return fields.Fail("stream_options", "is only allowed with stream: true");
+  Fields options(*value, "stream_options.");
+  shared.include_usage = options.Bool("include_usage", false);
+  if (!options.ok()) fields.Fail(*options.error());
+}
+
+}  // namespace
+
 void ReadSampling(Fields& fields, SamplingParams& sampling) {
   sampling.temperature = static_cast<float>(fields.Number("temperature", 1, 0, 2));
   sampling.top_p = static_cast<float>(fields.Number("top_p", 1, 0, 1));
@@ -91,18 +90,22 @@ void ReadSampling(Fields& fields, SamplingParams& sampling) {
   ReadLogitBias(fields, sampling);
 }
 
-void ReadStream(Fields& fields, SharedFields& shared) {
-  shared.stream = fields.Bool("stream", false);
-  const nlohmann::json* value = fields.Find("stream_options");
-  if (value == nullptr) return;
-  if (!value->is_object()) return fields.Fail("stream_options", "must be an object");
-  if (!shared.stream) return fields.Fail("stream_options", "is only allowed with stream: true");
-  Fields options(*value, "stream_options.");
-  shared.include_usage = options.Bool("include_usage", false);
-  if (!options.ok()) fields.Fail(*options.error());
+void ReadStopList(Fields& fields, absl::string_view name, const nlohmann::json& value, std::vector<std::string>& stop) {
+  const nlohmann::json list = value.is_string() ? nlohmann::json::array({value}) : value;
+  if (!list.is_array()) return fields.Fail(name, "must be a string or a list of strings");
+  if (list.size() > kStopsMax) {
+    return fields.Fail(name, absl::StrCat("has ", list.size(), " entries, at most ", kStopsMax, " are allowed"));
+  }
+  for (const nlohmann::json& entry : list) {
+    if (!entry.is_string()) return fields.Fail(name, "must be a string or a list of strings");
+    const auto& text = entry.get_ref<const std::string&>();
+    if (text.empty()) return fields.Fail(name, "has an empty entry");
+    if (text.size() > kStopBytesMax) {
+      return fields.Fail(name, absl::StrCat("has an entry of ", text.size(), " bytes, at most ", kStopBytesMax));
+    }
+    stop.push_back(text);
+  }
 }
-
-}  // namespace
 
 void ReadShared(Fields& fields, SharedFields& shared) {
   shared.model = fields.String("model", "");

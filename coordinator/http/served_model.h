@@ -5,10 +5,26 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/tokenizer.h"
 
 namespace barn {
+
+// What a model's file says about it, for those who ask.
+struct ModelFacts {
+  std::string family = {};          // Architecture.
+  std::string parameter_size = {};  // "268M".
+  std::string quantization = {};    // "Q4_K_M".
+  std::string license = {};
+  std::string chat_template = {};
+  std::string digest = {};  // 64 hexadecimal digits that change with what the file's header tells.
+  int64_t size_bytes = 0;
+  int64_t embedding_length = 0;
+  nlohmann::json header = nlohmann::json::object();  // Keys of the file but long lists.
+  std::string server_version = {};
+};
 
 // The model as clients see it.
 struct ServedModel {
@@ -20,6 +36,7 @@ struct ServedModel {
   std::shared_ptr<const ChatTemplate> chat_template = nullptr;
   std::string chat_template_error = {};
   int64_t context_tokens = 0;  // Longest prompt plus answer of one request; 0: as the engine says.
+  ModelFacts facts = {};
 };
 
 }  // namespace barn

@@ -171,7 +171,7 @@ net::awaitable<void> Session::WriteReply(HttpReply reply) {
 }
 
 net::awaitable<void> Session::WriteError(ApiError error) {
-  HttpReply reply = ErrorReply(error);
+  HttpReply reply = ErrorReply(error, DialectOf(route_));
   co_await WriteReply(std::move(reply));
 }
 

@@ -54,7 +54,7 @@ class Session : public std::enable_shared_from_this<Session> {
   boost::asio::awaitable<void> Respond(HttpRequest request);
   boost::asio::awaitable<void> Generate(GenerationJob job);
   boost::asio::awaitable<void> Stream(Answer& answer, Generation& generation);
-  std::string StreamHead();
+  std::string StreamHead(const Answer& answer);
   boost::asio::awaitable<void> AnswerWhole(Answer& answer, Generation& generation);
   boost::asio::awaitable<void> WriteReply(HttpReply reply);
   boost::asio::awaitable<void> WriteError(ApiError error);

@@ -87,7 +87,7 @@ net::awaitable<void> Session::Stream(Answer& answer, Generation& generation) {
     const bool end = answer.done();
     if (end) bytes += answer.error() != nullptr ? answer.Failure(*answer.error()) : answer.End();
     if (!bytes.empty()) {
-      std::string wire = started ? "" : StreamHead();
+      std::string wire = started ? "" : StreamHead(answer);
       started = true;
       wire += http_1_0_ ? bytes : Chunk(bytes);
       if (end && !http_1_0_) wire += "0\r\n\r\n";
@@ -96,7 +96,7 @@ net::awaitable<void> Session::Stream(Answer& answer, Generation& generation) {
     const auto until = std::chrono::steady_clock::now() + silence_max;
     co_await signal_.Wait(until);
     if (!gone_ && std::chrono::steady_clock::now() >= until) {
-      std::string wire = started ? "" : StreamHead();
+      std::string wire = started ? "" : StreamHead(answer);
       started = true;
       wire += http_1_0_ ? answer.KeepAlive() : Chunk(answer.KeepAlive());
       co_await Write(std::move(wire));
@@ -104,11 +104,11 @@ net::awaitable<void> Session::Stream(Answer& answer, Generation& generation) {
   }
 }
 
-std::string Session::StreamHead() {
+std::string Session::StreamHead(const Answer& answer) {
   context_.metrics.CountRequest(route_, 200);
   if (http_1_0_) keep_alive_ = false;
   std::vector<std::pair<std::string, std::string>> headers = {
-      {"Content-Type", "text/event-stream"},
+      {"Content-Type", std::string(answer.StreamType())},
       {"Cache-Control", "no-cache"},
       {"X-Accel-Buffering", "no"},  // Or nginx collects the events.
       {"Connection", keep_alive_ ? "keep-alive" : "close"},

@@ -19,7 +19,8 @@ std::string TokenText(const Tokenizer& tokenizer, int32_t id) {
   return id < 0 ? "" : tokenizer.Piece(id, /*special=*/true);
 }
 
-// A list of parts as one text.
+}  // namespace
+
 std::string ContentText(const Value& content) {
   if (content.is_string()) return *content.text();
   std::string text;
@@ -30,14 +31,16 @@ std::string ContentText(const Value& content) {
   return text;
 }
 
-}  // namespace
-
 absl::StatusOr<std::shared_ptr<const ChatTemplate>> ChatTemplate::Create(std::string_view source,
                                                                          const Tokenizer& tokenizer) {
   absl::StatusOr<jinja::Template> parsed = jinja::Template::Parse(source);
   if (!parsed.ok()) return parsed.status();
   std::shared_ptr<ChatTemplate> result(new ChatTemplate(*std::move(parsed), tokenizer));
   result->knows_developer_ = source.find("developer") != source.npos;
+  result->format_ = DetectAnswerFormat(source, tokenizer.vocabulary());
+  result->tool_form_ = DetectToolForm(source, [&result](const List& messages, const Value& tools) {
+    return result->RenderShaped({.messages = messages, .tools = tools, .extra = {}, .now = absl::UnixEpoch()});
+  });
   return result;
 }
 
@@ -69,6 +72,39 @@ std::string ChatTemplate::GuardText(std::string_view text) const {
   return out;
 }
 
+Value ChatTemplate::GuardAll(const Value& value) const {
+  if (value.is_string()) return Value(GuardText(*value.text()));
+  if (value.list() != nullptr) {
+    List items;
+    for (const Value& item : *value.list()) items.push_back(GuardAll(item));
+    return Value(std::move(items));
+  }
+  if (value.dict() == nullptr) return value;
+  Dict entries;
+  for (const auto& [key, item] : value.dict()->entries()) entries.Set(GuardText(key), GuardAll(item));
+  return Value(std::move(entries));
+}
+
+// A call's arguments may quote anything; the rest of it stays as it is, since templates compare names and ids.
+Value ChatTemplate::GuardCalls(const Value& calls) const {
+  List result;
+  for (const Value& call : calls.list() == nullptr ? List() : *calls.list()) {
+    const Value* function = call.dict() == nullptr ? nullptr : call.dict()->Find("function");
+    if (function == nullptr || function->dict() == nullptr) {
+      result.push_back(GuardAll(call));
+      continue;
+    }
+    Dict guarded = *function->dict();
+    for (const auto& [key, value] : function->dict()->entries()) {
+      if (key == "arguments") guarded.Set(key, GuardAll(value));
+    }
+    Dict copy = *call.dict();
+    copy.Set("function", Value(std::move(guarded)));
+    result.push_back(Value(std::move(copy)));
+  }
+  return Value(std::move(result));
+}
+
 // Assistant messages are the model's own words, which templates take apart at tokens such as </think>.
 Value ChatTemplate::Guarded(const Value& message) const {
   if (message.dict() == nullptr) return message;
@@ -79,6 +115,8 @@ Value ChatTemplate::Guarded(const Value& message) const {
     if (key == "content" && !value.is_none()) {
       const std::string text = ContentText(value);
       result.Set(key, own ? Value(text) : Value(GuardText(text)));
+    } else if (key == "tool_calls") {
+      result.Set(key, GuardCalls(value));
     } else if (key == "role" && !knows_developer_ && value.is_string() && *value.text() == "developer") {
       result.Set(key, Value("system"));
     } else {
@@ -88,23 +126,42 @@ Value ChatTemplate::Guarded(const Value& message) const {
   return Value(std::move(result));
 }
 
-absl::StatusOr<std::string> ChatTemplate::Render(const List& messages, const Dict& extra, absl::Time now) const {
-  const Vocabulary& vocabulary = tokenizer_.vocabulary();
-  Dict inputs;
-  inputs.Set("add_generation_prompt", Value(true));
-  inputs.Set("bos_token", Value(TokenText(tokenizer_, vocabulary.bos)));
-  inputs.Set("eos_token", Value(TokenText(tokenizer_, vocabulary.eos)));
-  inputs.Set("tools", Value(None{}));
-  inputs.Set("documents", Value(None{}));
-  for (const auto& [name, value] : extra.entries()) inputs.Set(name, value);
-  List guarded;
-  for (const Value& message : messages) guarded.push_back(Guarded(message));
-  inputs.Set("messages", Value(std::move(guarded)));
-  absl::StatusOr<std::string> text = template_.Render(inputs, {.now = now, .time_zone = absl::LocalTimeZone()});
+absl::StatusOr<std::string> ChatTemplate::Render(const ChatInput& input) const {
+  ChatInput shaped = {.messages = {},
+                      .tools = GuardAll(input.tools),
+                      .extra = input.extra,
+                      .add_generation_prompt = input.add_generation_prompt,
+                      .now = input.now};
+  for (const Value& message : input.messages) {
+    shaped.messages.push_back(Guarded(ShapeMessage(message, tool_form_)));
+  }
+  absl::StatusOr<std::string> text = RenderShaped(shaped);
   if (!text.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("the model's chat template: ", text.status().message()));
   }
   return text;
+}
+
+absl::StatusOr<std::string> ChatTemplate::RenderShaped(const ChatInput& input) const {
+  const Vocabulary& vocabulary = tokenizer_.vocabulary();
+  Dict inputs;
+  inputs.Set("add_generation_prompt", Value(input.add_generation_prompt));
+  inputs.Set("bos_token", Value(TokenText(tokenizer_, vocabulary.bos)));
+  inputs.Set("eos_token", Value(TokenText(tokenizer_, vocabulary.eos)));
+  inputs.Set("tools", input.tools);
+  inputs.Set("documents", Value(None{}));
+  for (const auto& [name, value] : input.extra.entries()) inputs.Set(name, value);
+  inputs.Set("messages", Value(input.messages));
+  return template_.Render(inputs, {.now = input.now, .time_zone = absl::LocalTimeZone()});
+}
+
+std::string ChatTemplate::Unguarded(std::string_view rendered) {
+  std::string text;
+  for (size_t mark = 0; (mark = rendered.find(kMark)) != rendered.npos;) {
+    text += rendered.substr(0, mark);
+    rendered.remove_prefix(mark + kMark.size());
+  }
+  return text.append(rendered);
 }
 
 absl::StatusOr<std::vector<int32_t>> ChatTemplate::Encode(std::string_view rendered) const {

@@ -7,11 +7,15 @@
 
 namespace barn {
 
-IncrementalDecoder::IncrementalDecoder(const Tokenizer& tokenizer, DecodeOptions options)
-    : tokenizer_(tokenizer), options_(options), drop_space_(options.at_text_start && tokenizer.drops_leading_space()) {}
+IncrementalDecoder::IncrementalDecoder(const Tokenizer& tokenizer, DecodeOptions options,
+                                       const std::set<int32_t>* shown)
+    : tokenizer_(tokenizer),
+      options_(options),
+      shown_(shown),
+      drop_space_(options.at_text_start && tokenizer.drops_leading_space()) {}
 
 std::string IncrementalDecoder::Push(int32_t id) {
-  std::string piece = tokenizer_.Piece(id, options_.special);
+  std::string piece = tokenizer_.Piece(id, options_.special || (shown_ != nullptr && shown_->contains(id)));
   if (piece.empty()) return "";
   if (std::exchange(drop_space_, false) && piece[0] == ' ') piece.erase(0, 1);
   held_ += piece;

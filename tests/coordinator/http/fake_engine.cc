@@ -8,6 +8,15 @@
 namespace barn {
 namespace {
 
+std::vector<TokenLogprob> Top(int32_t id, int count) {
+  std::vector<TokenLogprob> top;
+  for (int i = 0; i < count; ++i)
+    top.push_back({.id = id + i, .logprob = FakeEngine::kLogprob - static_cast<float>(i)});
+  return top;
+}
+
+}  // namespace
+
 std::vector<int32_t> RepeatPrompt(const GenerateRequest& request) {
   std::vector<int32_t> answer;
   const size_t first = request.prompt.size() > 1 ? 1 : 0;  // Not the begin-of-text token.
@@ -17,15 +26,6 @@ std::vector<int32_t> RepeatPrompt(const GenerateRequest& request) {
   }
   return answer;
 }
-
-std::vector<TokenLogprob> Top(int32_t id, int count) {
-  std::vector<TokenLogprob> top;
-  for (int i = 0; i < count; ++i)
-    top.push_back({.id = id + i, .logprob = FakeEngine::kLogprob - static_cast<float>(i)});
-  return top;
-}
-
-}  // namespace
 
 FakeEngine::FakeEngine(Options options) : options_(std::move(options)) {
   state_.ready = true;

@@ -14,6 +14,9 @@
 
 namespace barn {
 
+// The prompt without its first token, again and again.
+std::vector<int32_t> RepeatPrompt(const GenerateRequest& request);
+
 // An engine without a model: each step gives every request its next scripted token. Thread-safe.
 class FakeEngine final : public Engine {
  public:

@@ -38,7 +38,9 @@ void ReadBody(const std::string& body) {
   error = ReadChatRequest(*json, chat);
   if (!error.has_value()) {
     RequireShared(chat.shared, 1);
-    Require(!chat.messages.empty());
+    error = ReadTemplateInputs(body, chat);
+    Require(error.has_value() || !chat.messages.empty());
+    Require(chat.tool_specs.size() <= kToolsMax);
   }
   RequireError(error);
 }

@@ -1,7 +1,7 @@
 """Where the Python tests of this folder find their server.
 
---base-url http://HOST:PORT (or BARN_BASE_URL): a running Barn. --server PROGRAM: a program that prints "listening on PORT" and
-ends with its standard input, as fake_openai_server does.
+--base-url http://HOST:PORT (or BARN_BASE_URL): a running Barn. --server PROGRAM [ARGUMENT...]: a program that prints "listening on
+PORT" and ends with its standard input, as fake_openai_server does.
 """
 
 import argparse
@@ -14,21 +14,21 @@ import subprocess
 def base_url():
     parser = argparse.ArgumentParser()
     parser.add_argument("--base-url", default=os.environ.get("BARN_BASE_URL"))
-    parser.add_argument("--server")
+    parser.add_argument("--server", nargs=argparse.REMAINDER)
     args = parser.parse_args()
     if args.base_url:
         yield args.base_url.rstrip("/").removesuffix("/v1")
         return
     if not args.server:
         parser.error("--base-url or --server is needed")
-    process = subprocess.Popen([args.server], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(args.server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         port = process.stdout.readline().split()[-1]
         yield f"http://127.0.0.1:{port}"
     finally:
         process.stdin.close()
         if process.wait(timeout=20) != 0:
-            raise SystemExit(f"{args.server} ended with {process.returncode}")
+            raise SystemExit(f"{args.server[0]} ended with {process.returncode}")
 
 
 def run(tests):

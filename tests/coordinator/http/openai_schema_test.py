@@ -17,8 +17,12 @@ ORACLE = pathlib.Path(__file__).resolve().parents[4] / "shared" / "oracles" / "h
 # What this server refuses by name until it can do it: these recorded requests must get a 400 that names the field.
 REFUSED = {
     "openai-chat-json-schema": "response_format", "openai-chat-json-schema-stream": "response_format",
-    "openai-chat-json-object": "response_format", "openai-chat-tools-required": "tools", "openai-chat-tools-named": "tools",
-    "openai-chat-tools-auto": "tools", "openai-chat-tools-stream": "tools", "openai-chat-tool-result": "messages[1]",
+    "openai-chat-json-object": "response_format", "openai-chat-tools-required": "tool_choice",
+    "openai-chat-tools-named": "tool_choice", "openai-chat-tools-stream": "tool_choice",
+}
+# The same where the model's chat template does not know tools.
+REFUSED_WITHOUT_TOOLS = {
+    "openai-chat-tools-auto": "tools", "openai-chat-tool-result": "tools",
 }
 # The reference server answered these differently (README of the oracle).
 STATUS = {
@@ -37,6 +41,16 @@ def load_check():
 CHECK = load_check()
 
 
+def read_event(block):
+    """{event, data} of one block of an event stream; None for a comment."""
+    fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
+    if not fields:
+        return None
+    if not set(fields) <= {"event", "data"}:
+        raise AssertionError(f"event {block!r}")
+    return {"event": fields.get("event"), "data": fields["data"] if fields["data"] == "[DONE]" else json.loads(fields["data"])}
+
+
 def send(url, method, path, body):
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=60)
     connection.request(method, path, body, {"Content-Type": "application/json"})
@@ -45,15 +59,9 @@ def send(url, method, path, body):
     connection.close()
     answer = {"status": reply.status, "content_type": reply.getheader("Content-Type")}
     if answer["content_type"].startswith("text/event-stream"):
-        answer["events"] = []
-        for block in filter(None, text.split("\n\n")):
-            lines = [line for line in block.split("\n") if not line.startswith(":")]
-            if not lines:
-                continue
-            if len(lines) != 1 or not lines[0].startswith("data: "):
-                raise AssertionError(f"event {block!r}")
-            data = lines[0].removeprefix("data: ")
-            answer["events"].append({"event": None, "data": data if data == "[DONE]" else json.loads(data)})
+        answer["events"] = [event for event in map(read_event, text.split("\n\n")) if event]
+    elif answer["content_type"].startswith("application/x-ndjson"):
+        answer["events"] = [{"event": None, "data": json.loads(line)} for line in text.splitlines()]
     else:
         answer["body"] = json.loads(text)
     return answer
@@ -84,16 +92,17 @@ def prepared(record, model):
 def problems(record, url, model):
     answer = send(url, record["request"]["method"], record["request"]["path"], prepared(record, model))
     name, request = record["id"], record["request"]
+    refused = REFUSED if model["barn"]["tools"] else REFUSED | REFUSED_WITHOUT_TOOLS
     checked = {"dialect": "openai", "request": request, "response": answer}
     for key in ("schema", "event_schema"):
         checked[key] = record.get(key)
-    if name in REFUSED:
+    if name in refused:
         checked["schema"], checked["event_schema"] = "openai/error.json", None
-        if answer["status"] != 400 or answer["body"]["error"]["param"] != REFUSED[name]:
+        if answer["status"] != 400 or answer["body"]["error"]["param"] != refused[name]:
             return [f"status {answer['status']}, {answer.get('body')}"]
     elif answer["status"] != STATUS.get(name, record["response"]["status"]):
         return [f"status {answer['status']}, {json.dumps(answer.get('body'))[:300]}"]
-    if record["response"]["status"] < 300 and name not in REFUSED and name not in STATUS:
+    if record["response"]["status"] < 300 and name not in refused and name not in STATUS:
         want = record["response"]["content_type"].split(";")[0]
         if answer["content_type"].split(";")[0] != want:
             return [f"content type {answer['content_type']}"]

@@ -2,6 +2,8 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -33,7 +35,13 @@ ServedModel TestModel() {
           .aliases = {"other-name"},
           .created = 1700000000,
           .tokenizer = TestTokenizer(),
-          .context_tokens = 0};
+          .context_tokens = 0,
+          .facts = {.family = "llama",
+                    .parameter_size = "7B",
+                    .quantization = "Q4_K_M",
+                    .digest = std::string(64, 'a'),
+                    .size_bytes = 1,
+                    .server_version = "0.0.0"}};
 }
 
 ServedModel WithTemplate(ServedModel model, const std::string& source) {
@@ -51,6 +59,35 @@ ServedModel WithTemplate(ServedModel model, const std::string& source) {
 const Tokenizer& TestTokenizer() {
   static const std::unique_ptr<Tokenizer> tokenizer = LoadTokenizer();
   return *tokenizer;
+}
+
+std::string OracleTemplate(const std::string& name) {
+  std::ifstream in(BARN_SOURCE_DIR "/../shared/oracles/templates/" + name + ".jinja", std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// As an answer's text goes on after the prompt, without a space of its own.
+std::vector<int32_t> AnswerIds(const std::string& text) {
+  return Must(TestTokenizer().Encode(text, {.add_special = false, .continues = true}));
+}
+
+std::function<std::vector<int32_t>(const GenerateRequest&)> Answers(const std::string& text) {
+  return [ids = AnswerIds(text)](const GenerateRequest&) { return ids; };
+}
+
+std::vector<int32_t> SaysAsAsked(const GenerateRequest& request) {
+  constexpr std::string_view kBegin = "[[say]]", kEnd = "[[/say]]", kResult = "<tool_response>";
+  const std::string prompt = TestTokenizer().Decode(request.prompt);
+  std::vector<std::string> answers;
+  size_t last = 0;
+  for (size_t at = prompt.find(kBegin); at != prompt.npos; at = prompt.find(kBegin, last)) {
+    last = std::min(prompt.find(kEnd, at), prompt.size());
+    answers.push_back(prompt.substr(at + kBegin.size(), last - at - kBegin.size()));
+  }
+  if (answers.empty()) return RepeatPrompt(request);
+  size_t results = 0;
+  for (size_t at = prompt.find(kResult, last); at != prompt.npos; at = prompt.find(kResult, at + 1)) ++results;
+  return AnswerIds(answers[std::min(results, answers.size() - 1)]);
 }
 
 std::vector<int32_t> Ids(const std::string& text) { return Must(TestTokenizer().Encode(text, {.add_special = false})); }

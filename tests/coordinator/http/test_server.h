@@ -17,6 +17,16 @@ const Tokenizer& TestTokenizer();
 // The ids of a text without the begin token.
 std::vector<int32_t> Ids(const std::string& text);
 
+// The chat template of shared/oracles/templates/NAME.jinja.
+std::string OracleTemplate(const std::string& name);
+
+// An engine's script that always says this.
+std::function<std::vector<int32_t>(const GenerateRequest&)> Answers(const std::string& text);
+
+// An engine's script that says what the prompt asks for between [[say]] and [[/say]]; of several, the one that comes
+// after as many results of tools. Without any it repeats the prompt.
+std::vector<int32_t> SaysAsAsked(const GenerateRequest& request);
+
 // A server on a free port with a fake engine behind it.
 struct TestServer {
   explicit TestServer(FakeEngine::Options engine_options = {}, HttpOptions http_options = {});

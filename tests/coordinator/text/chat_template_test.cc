@@ -22,7 +22,9 @@ class ChatTemplateTest : public testing::Test {
     auto chat_template = ChatTemplate::Create(source, *tokenizer_);
     if (!chat_template.ok()) return chat_template.status();
     auto text = (*chat_template)
-                    ->Render(*jinja::ParseJson(messages)->list(), *jinja::ParseJson(extra)->dict(), absl::UnixEpoch());
+                    ->Render({.messages = *jinja::ParseJson(messages)->list(),
+                              .extra = *jinja::ParseJson(extra)->dict(),
+                              .now = absl::UnixEpoch()});
     if (!text.ok()) return text.status();
     return (*chat_template)->Encode(*text);
   }

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "coordinator/text/jinja/value.h"
+
+namespace barn {
+
+// Looking into JSON that keeps its order, and making the messages that templates know.
+
+// The entry of an object; null if it is absent, null, or `object` is none.
+const jinja::Value* FindValue(const jinja::Value& object, std::string_view key);
+const std::string* FindText(const jinja::Value& object, std::string_view key);
+const jinja::List* FindList(const jinja::Value& object, std::string_view key);
+
+// {"role": ..., "content": ...}
+jinja::Dict MessageDict(std::string_view role, jinja::Value content);
+
+// {"type": "function", "function": {"name", "description", "parameters"}}; what is null is left out.
+jinja::Value FunctionTool(const jinja::Value* name, const jinja::Value* description, const jinja::Value* parameters);
+
+// {"id", "type": "function", "function": {"name", "arguments"}}
+jinja::Value FunctionCall(std::string_view id, std::string_view name, jinja::Value arguments);
+
+// {"role": "tool", "tool_call_id", "content"}
+jinja::Value ToolResult(std::string_view id, std::string_view content);
+
+}  // namespace barn
