@@ -257,7 +257,7 @@ __device__ __forceinline__ float* PartialOf(const AttendParams& p, uint32_t spli
 }
 
 template <int kGroups, int kSlots>
-__global__ void __launch_bounds__(kThreads) AttendKernel(AttendParams p) {
+__global__ void __launch_bounds__(kThreads, 4) AttendKernel(AttendParams p) {
   const AttentionArgs& a = p.args;
   const Work work = FindWork(p, blockIdx.z);
   if (blockIdx.z >= work.chunks) return;  // The whole block.

@@ -28,6 +28,14 @@ absl::Status ToStatus(cudaError_t error, absl::string_view what) {
   }
 }
 
+// The machine code of an architecture runs on its successors of the same major number; for those of later ones there is
+// intermediate code, which the driver compiles.
+std::string WhyUnsuited(int capability) {
+  if (capability >= BARN_CUDA_CAPABILITY_MIN) return "";
+  return absl::StrFormat("compute capability %d.%d, and this program was built for %d.%d and later", capability / 10,
+                         capability % 10, BARN_CUDA_CAPABILITY_MIN / 10, BARN_CUDA_CAPABILITY_MIN % 10);
+}
+
 std::string Version(int number) { return absl::StrFormat("%d.%d", number / 1000, number % 1000 / 10); }
 
 // cudaErrorInsufficientDriver also stands for no driver at all.
@@ -35,12 +43,15 @@ absl::Status DriverTooOld() {
   int driver = 0;
   cudaDriverGetVersion(&driver);
   cudaGetLastError();
-  if (driver == 0) return absl::UnavailableError("no GPU: the NVIDIA driver is not installed");
+  if (driver == 0)
+    return absl::UnavailableError("driver not found: libcuda.so.1 of the NVIDIA driver is not installed");
   return absl::UnavailableError(absl::StrFormat("the NVIDIA driver knows CUDA %s, this program needs %s",
                                                 Version(driver), Version(CUDART_VERSION)));
 }
 
 }  // namespace
+
+const char* DevicePrefix() { return "cuda"; }
 
 absl::StatusOr<std::vector<DeviceInfo>> ListDevices() {
   int count = 0;
@@ -62,7 +73,8 @@ absl::StatusOr<std::vector<DeviceInfo>> ListDevices() {
     devices.push_back({.name = properties.name,
                        .memory_bytes = static_cast<int64_t>(properties.totalGlobalMem),
                        .multiprocessors = properties.multiProcessorCount,
-                       .compute_capability = 10 * properties.major + properties.minor});
+                       .compute_capability = 10 * properties.major + properties.minor,
+                       .unsuited = WhyUnsuited(10 * properties.major + properties.minor)});
   }
   return devices;
 }

@@ -57,7 +57,7 @@ GpuDevice::~GpuDevice() {
 }
 
 std::string GpuDevice::Describe() const {
-  return absl::StrCat("gpu:", index_, " ", info_.name, ", ", arena_->bytes() >> 20, " MiB");
+  return absl::StrCat(gpu::DevicePrefix(), ":", index_, " ", info_.name, ", ", arena_->bytes() >> 20, " MiB");
 }
 
 absl::Status GpuDevice::status() const { return status_.ok() ? staged_.status() : status_; }

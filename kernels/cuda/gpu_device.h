@@ -37,6 +37,7 @@ class GpuDevice final : public Device {
   // Products of few rows and of many sum in different orders.
   bool batch_invariant() const override { return false; }
   bool host_addressable() const override { return false; }
+  int64_t memory_bytes() const { return arena_->bytes(); }  // Of the device, for all that lies there.
   absl::Status status() const override;
 
   using Device::Upload;

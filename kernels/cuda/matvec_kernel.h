@@ -8,7 +8,11 @@
 namespace barn::gpu {
 
 inline constexpr int kMatVecWarps = 4;
-inline constexpr int kMatVecBlocks = 7;  // On a multiprocessor: with 8, of 64 registers a thread, some formats spill.
+// On a multiprocessor: with 8, of 64 registers a thread, some formats spill; with 7 two rows of IQ3_S do.
+template <class Format, int kRows>
+inline constexpr int kMatVecBlocks = 7;
+template <>
+inline constexpr int kMatVecBlocks<FormatIQ3_S, 2> = 6;
 
 struct MatVecParams {
   const uint8_t* planes[kMaxPlanes];
@@ -54,7 +58,7 @@ __device__ __forceinline__ float UnitProduct(const WeightUnit& w, const uint4 (&
 // Lanes share a row: lane i of row_lanes takes units i * kUnits, and so on every row_lanes * kUnits; a group of lanes
 // has kRows rows, whose loads are all on their way before the first is used. blockIdx.y: the pair of a routed product.
 template <class Format, int kColumns, int kRows>
-__global__ void __launch_bounds__(kMatVecWarps * 32, kMatVecBlocks) MatVecKernel(MatVecParams p) {
+__global__ void __launch_bounds__(kMatVecWarps * 32, kMatVecBlocks<Format, kRows>) MatVecKernel(MatVecParams p) {
   const uint32_t lane = threadIdx.x % 32;
   const uint32_t group = lane / p.row_lanes;
   const uint32_t groups = 32 / p.row_lanes;

@@ -18,7 +18,11 @@ struct DeviceInfo {
   int64_t memory_bytes = 0;
   int multiprocessors = 0;
   int compute_capability = 0;  // 10 * major + minor.
+  std::string unsuited = {};   // Why this program's kernels do not run there; empty: they do.
 };
+
+// What names of devices begin with: "cuda", or "simt" for the simulator.
+const char* DevicePrefix();
 
 // Unavailable: no driver, or one too old for this build (both versions are named); no device is an empty list.
 absl::StatusOr<std::vector<DeviceInfo>> ListDevices();

@@ -8,11 +8,13 @@
 #include "absl/synchronization/mutex.h"
 #include "tests/simt/block.h"
 #include "tests/simt/device_memory.h"
+#include "tests/simt/simt_stream.h"
 
 namespace barn::simt {
 namespace {
 
 Options options;
+std::atomic<int64_t> launches = 0;
 
 // Blocks wait here between launches, since their stacks cost more to make than most kernels take.
 absl::Mutex blocks_mutex(absl::kConstInit);
@@ -46,8 +48,10 @@ Index3 Nth(uint64_t n, Index3 grid) {
 
 void SetOptions(Options value) { options = value; }
 Options GetOptions() { return options; }
+int64_t Launches() { return launches; }
 
 void RunGrid(const std::function<void()>& kernel, Index3 grid, Index3 dims, size_t dynamic_shared) {
+  ++launches;
   const uint64_t threads = uint64_t{dims.x} * dims.y * dims.z;
   if (threads == 0 || threads > kBlockThreadsMax || dims.z > 64) {
     Fail(absl::StrFormat("a block of %d x %d x %d threads", dims.x, dims.y, dims.z), Site::current());

@@ -108,12 +108,15 @@ using simt::Fail;
 using simt::Hold;
 using simt::Site;
 
+const char* DevicePrefix() { return "simt"; }
+
 absl::StatusOr<std::vector<DeviceInfo>> ListDevices() {
   return std::vector<DeviceInfo>(static_cast<size_t>(simt::machine.devices),
                                  DeviceInfo{.name = "simulated",
                                             .memory_bytes = static_cast<int64_t>(simt::machine.memory_bytes),
                                             .multiprocessors = 4,
-                                            .compute_capability = 80});
+                                            .compute_capability = 80,
+                                            .unsuited = ""});
 }
 
 absl::Status UseDevice(int index) {

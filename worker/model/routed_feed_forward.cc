@@ -91,9 +91,10 @@ Routes RoutedFeedForward::Route(const Step& step, Tensor x) {
   const Scratch::Frame frame(step.scratch);
   const int64_t experts = spec_.routing.experts;
   const int64_t k = spec_.routing.used;
-  const Tensor logits = step.scratch.Take(x.rows, experts);
-  step.device.MatMulExact({router_weight_, router_bias_, Columns(logits, experts_cut_.mine)}, x);
-  step.ranks.Complete(logits, experts_cut_);
+  const Tensor scores = step.scratch.Take(x.rows, experts);
+  step.device.MatMulExact({router_weight_, router_bias_, Columns(scores, experts_cut_.mine)}, x);
+  step.ranks.Complete(scores, experts_cut_);
+  const Tensor logits = step.device.ToHost(scores);
   for (int64_t t = 0; t < x.rows; ++t) {
     router_.Route({logits.row(t), static_cast<size_t>(experts)}, selection_bias_, std::span(experts_).subspan(t * k, k),
                   std::span(weights_).subspan(t * k, k));
@@ -115,9 +116,10 @@ void RoutedFeedForward::AddShared(const Step& step, Tensor x, Tensor out) {
   if (shared_gate_ != nullptr) {
     const Tensor logits = step.scratch.Take(x.rows, 1);
     step.device.MatMulExact({shared_gate_, nullptr, logits}, x);
+    const Tensor host = step.device.ToHost(logits);
     const std::span<float> scales = step.row_scales.first(x.rows);
     for (int64_t t = 0; t < x.rows; ++t) {
-      scales[t] = 1 / (1 + std::exp(-*logits.row(t)));
+      scales[t] = 1 / (1 + std::exp(-*host.row(t)));
     }
     step.device.ScaleRows(shared, scales);
   }

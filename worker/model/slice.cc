@@ -235,7 +235,7 @@ absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input, std::span<const 
       device_.Scale(x, spec_.embedding_scale);
     }
   } else {
-    std::copy(input.activations.begin(), input.activations.end(), x.data);
+    device_.CopyFromHost(input.activations, x);
   }
   const Step step{.device = device_,
                   .scratch = *scratch_,
@@ -286,7 +286,9 @@ absl::Status LoadedSlice::Forward(const StepInput& step, std::span<float> activa
                                                       CountRows(step) * spec_.width));
   }
   BARN_ASSIGN_OR_RETURN(const Tensor x, Run(step, {}));
-  std::copy_n(x.data, x.rows * x.cols, activations_out.begin());
+  const Tensor host = device_.ToHost(x);
+  BARN_RETURN_IF_ERROR(device_.status());
+  std::copy_n(host.data, host.rows * host.cols, activations_out.begin());
   return absl::OkStatus();
 }
 
@@ -302,7 +304,9 @@ absl::Status LoadedSlice::ForwardToLogits(const StepInput& step, std::span<const
     const Tensor logits = scratch_->Take(rows, spec_.vocabulary);
     Logits(RowRange(x, static_cast<int64_t>(first), rows), logits);
     BARN_RETURN_IF_ERROR(ranks_.status());
-    sink(static_cast<int64_t>(first), logits);
+    const Tensor host = device_.ToHost(logits);
+    BARN_RETURN_IF_ERROR(device_.status());
+    sink(static_cast<int64_t>(first), host);
   }
   return absl::OkStatus();
 }
@@ -351,6 +355,10 @@ absl::Status CheckOptions(const SliceOptions& options, const ModelSpec& spec) {
 
 // Whether every rank gets at least one row of each product, and attention can be shared or done by all.
 absl::Status CheckShare(const SliceOptions& options, const ModelSpec& spec) {
+  if (options.ranks > 1 && !options.device->host_addressable()) {
+    return absl::UnimplementedError(
+        absl::StrFormat("layers shared by %d ranks on %s", options.ranks, options.device->Describe()));
+  }
   for (int64_t i = options.first_layer; i < options.last_layer && options.ranks > 1; ++i) {
     const LayerSpec& layer = spec.layers[i];
     const AttentionSpec& attention = layer.attention;

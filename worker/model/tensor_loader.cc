@@ -137,10 +137,13 @@ const float* TensorLoader::VectorColumns(std::string_view name, int64_t rows, in
     Fail(buffer.status());
     return nullptr;
   }
+  std::vector<float> values(static_cast<size_t>(rows * columns.count));
   for (int64_t row = 0; row < rows; ++row) {
-    std::memcpy((*buffer)->data() + row * columns.count, bytes.data() + (row * cols + columns.first) * sizeof(float),
+    std::memcpy(values.data() + row * columns.count, bytes.data() + (row * cols + columns.first) * sizeof(float),
                 columns.count * sizeof(float));
   }
+  device_.CopyFromHost(values,
+                       {.data = (*buffer)->data(), .rows = rows, .cols = columns.count, .stride = columns.count});
   loaded_.vectors.push_back(*std::move(buffer));
   return loaded_.vectors.back()->data();
 }

@@ -39,9 +39,11 @@ void Worker::Compute() {
   while (std::optional<WorkerCommand> command = commands_.Pop()) {
     if (command->message.has_step()) {
       HandleStep(*command);
+      EndIfBroken();
       device_->ReadAhead([this] { return !commands_.empty(); });
     } else if (command->message.has_load()) {
       HandleLoad(*command);
+      EndIfBroken();
     } else {
       stage_.reset();
       if (command->message.has_unload()) {
@@ -49,6 +51,13 @@ void Worker::Compute() {
       }
     }
   }
+}
+
+void Worker::EndIfBroken() {
+  absl::Status status = device_->status();
+  if (status.ok()) return;
+  absl::MutexLock lock(&mutex_);
+  broken_ = absl::Status(status.code(), absl::StrFormat("%s: %s", device_->Describe(), status.message()));
 }
 
 absl::Status Worker::Load(const proto::LoadRequest& request, const WorkerCommand& command, proto::LoadResult& result) {

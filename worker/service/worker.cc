@@ -20,6 +20,7 @@ namespace barn {
 namespace {
 
 constexpr absl::Duration kWelcomeWait = absl::Seconds(15);
+constexpr absl::Duration kLastWords = absl::Milliseconds(500);  // For why a device failed, before the call is cut.
 constexpr absl::Duration kBackoffFirst = absl::Milliseconds(200);
 constexpr double kMemoryShare = 0.85;  // The rest is for the system's page cache and for our own buffers.
 
@@ -53,10 +54,17 @@ absl::Status Worker::Prepare() {
   if (options_.name.empty()) {
     options_.name = absl::StrCat(HostName(), "-", getpid());
   }
-  if (options_.memory_bytes <= 0) {
-    options_.memory_bytes = static_cast<int64_t>(static_cast<double>(AvailableMemoryBytes()) * kMemoryShare);
+  CreatedDevice created;
+  if (options_.make_device != nullptr) {
+    BARN_ASSIGN_OR_RETURN(created, options_.make_device());
+  } else {
+    BARN_ASSIGN_OR_RETURN(created.device, CreateCpuDevice({.threads = options_.threads, .pin = options_.pin_threads}));
   }
-  BARN_ASSIGN_OR_RETURN(device_, CreateCpuDevice({.threads = options_.threads, .pin = options_.pin_threads}));
+  device_ = std::move(created.device);
+  if (options_.memory_bytes <= 0) {
+    const int64_t bytes = created.memory_bytes > 0 ? created.memory_bytes : AvailableMemoryBytes();
+    options_.memory_bytes = static_cast<int64_t>(static_cast<double>(bytes) * kMemoryShare);
+  }
   BARN_ASSIGN_OR_RETURN(exchange_, ExchangeServer::Start(listen, frames_));
   std::string host = options_.advertise_host.empty() ? options_.listen_host : options_.advertise_host;
   if (host == "0.0.0.0" || host == "[::]") {
@@ -74,6 +82,7 @@ absl::Status Worker::Prepare() {
 
 void Worker::OpenPort() {
   port_.reset();
+  if (!device_->host_addressable()) return;  // What ranks exchange lies in the host's memory.
   auto port = UcxPort::Open();
   if (port.ok()) {
     port_ = *std::move(port);
@@ -94,6 +103,11 @@ Worker::~Worker() {
   stage_.reset();
 }
 
+absl::Status Worker::broken() const {
+  absl::MutexLock lock(&mutex_);
+  return broken_;
+}
+
 void Worker::Stop() {
   absl::MutexLock lock(&mutex_);
   stopping_ = true;
@@ -108,6 +122,10 @@ absl::Status Worker::Run() {
   while (true) {
     bool welcomed = false;
     status = JoinOnce(*stub, &welcomed);
+    if (absl::Status why = broken(); !why.ok()) {
+      status = std::move(why);
+      break;
+    }
     if (status.ok() || IsFinal(status)) {
       break;
     }
@@ -176,7 +194,9 @@ void Worker::OnMessage(Session& session, const std::shared_ptr<Outbox>& outbox, 
 // Sends heartbeats until the session ends. OK: this worker shall end. Otherwise why the connection is over.
 absl::Status Worker::Serve(Session& session, Outbox& outbox) {
   absl::MutexLock lock(&mutex_);
-  const auto over = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return session.ended || session.shutdown || stopping_; };
+  const auto over = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return session.ended || session.shutdown || stopping_ || !broken_.ok();
+  };
   const auto greeted = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return session.welcomed || over(); };
   if (!mutex_.AwaitWithTimeout(absl::Condition(&greeted), kWelcomeWait)) {
     return absl::DeadlineExceededError(absl::StrFormat("no welcome within %s", absl::FormatDuration(kWelcomeWait)));
@@ -203,6 +223,7 @@ absl::Status Worker::JoinOnce(proto::Cluster::Stub& stub, bool* welcomed) {
   stream.Start(stub, options_.token);
   outbox->Send(HelloMessage());
   const absl::Status end = Serve(session, *outbox);
+  if (!broken().ok()) absl::SleepFor(kLastWords);
   outbox->Close();
   // What was asked on this stream is of no use any more; the slice stays, the next stream may ask for the same.
   commands_.DropSteps();

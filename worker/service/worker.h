@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -10,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "kernels/device.h"
+#include "kernels/devices.h"
 #include "worker/exchange/exchange_server.h"
 #include "worker/exchange/frame_queue.h"
 #include "worker/exchange/ucx_port.h"
@@ -25,9 +26,12 @@ struct WorkerOptions {
   std::string join_address;  // host:port of the coordinator's Cluster service.
   std::string token;         // Metadata "barn-token". May be empty on loopback only.
   std::string version = "0.1.0";
-  int64_t memory_bytes = 0;  // For weights, KV and scratch. 0: 85 % of the memory that is available now.
-  int threads = 0;           // CpuOptions::threads
+  // For weights, KV and scratch. 0: 85 % of the device's memory, or of the host's that is available now.
+  int64_t memory_bytes = 0;
+  int threads = 0;  // CpuOptions::threads
   bool pin_threads = true;
+  // What computes, made at Create: CreateDevice where GPUs are wanted. Null: the processors.
+  std::function<absl::StatusOr<CreatedDevice>()> make_device = nullptr;
   std::string cache_dir;                  // Empty: DefaultCacheDirectory().
   int64_t cache_bytes_max = 0;            // CacheOptions::bytes_max
   std::string name;                       // Empty: host name and process id.
@@ -53,8 +57,9 @@ class Worker {
   static absl::StatusOr<std::unique_ptr<Worker>> Create(WorkerOptions options);
   ~Worker();
 
-  // Serves until Stop (OK), until the coordinator says shutdown (OK), or until it refuses this worker for good: wrong
-  // token or version (its error). When the connection breaks, dials again for ever and keeps the slice. Once only.
+  // Serves until Stop (OK), until the coordinator says shutdown (OK), until it refuses this worker for good: wrong
+  // token or version (its error), or until the device fails (its error). When the connection breaks, dials again for
+  // ever and keeps the slice. Once only.
   absl::Status Run();
 
   // Thread-safe; not from a signal handler.
@@ -78,6 +83,9 @@ class Worker {
   void HandleLoad(const WorkerCommand& command);
   absl::Status Load(const proto::LoadRequest& request, const WorkerCommand& command, proto::LoadResult& result);
   void HandleStep(const WorkerCommand& command);
+  // After an error on the device its results mean nothing, so this worker ends; another may begin afresh.
+  void EndIfBroken();
+  absl::Status broken() const;
   absl::Status JoinRanks(const proto::LoadRequest& request, StageOptions& stage);
   // Opens the port to other ranks, or opens another in its place: a rank that died in mid-message may have left a
   // half-written one in the old port's queue. Without UCX this worker is just never planned as a rank.
@@ -99,6 +107,7 @@ class Worker {
 
   mutable absl::Mutex mutex_;  // Also of the current Session.
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status broken_ ABSL_GUARDED_BY(mutex_);  // Why the device cannot be used any more.
   std::string rank_address_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -104,8 +104,11 @@ Pipeline::Pipeline(const OracleModel& model, const PipelineOptions& options) : r
     std::vector<std::unique_ptr<Collective>> collectives = MakeInProcessCollectives(ranks_);
     for (int rank = 0; rank < ranks_; ++rank) {
       collectives_.push_back(std::move(collectives[rank]));
-      devices_.push_back(
-          Must(CreateCpuDevice({.threads = options.threads, .activations = options.activations, .pin = false})));
+      std::unique_ptr<Device> device = options.make_device != nullptr ? options.make_device(i) : nullptr;
+      if (device == nullptr) {
+        device = Must(CreateCpuDevice({.threads = options.threads, .activations = options.activations, .pin = false}));
+      }
+      devices_.push_back(std::move(device));
       slices_.push_back(Must(Slice::Create({.model = model.header.get(),
                                             .weights = model.weights.get(),
                                             .device = devices_.back().get(),

@@ -49,6 +49,8 @@ struct PipelineOptions {
   int64_t context_tokens = 256;
   int threads = 1;
   int ranks = 1;  // Of every slice, each on a thread of its own.
+  // For a slice of this index. Null: a CPU device.
+  std::function<std::unique_ptr<Device>(size_t slice)> make_device = nullptr;
 };
 
 // Slices of one model in a row, as a cluster would run them, for one sequence.

@@ -33,8 +33,12 @@ RunningWorker::RunningWorker(WorkerOptions options) {
 RunningWorker::~RunningWorker() { End().IgnoreError(); }
 
 absl::Status RunningWorker::End() {
+  if (worker_ != nullptr) worker_->Stop();
+  return AwaitEnd();
+}
+
+absl::Status RunningWorker::AwaitEnd() {
   if (worker_ != nullptr) {
-    worker_->Stop();
     thread_.join();
     worker_.reset();
   }

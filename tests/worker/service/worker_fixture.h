@@ -26,6 +26,8 @@ class RunningWorker {
   ~RunningWorker();
   // Stops and destroys the worker as if its process had ended. Returns what Run returned.
   absl::Status End();
+  // The same for one that ends by itself.
+  absl::Status AwaitEnd();
 
  private:
   std::unique_ptr<Worker> worker_;
