@@ -8,8 +8,10 @@
 #include "coordinator/http/anthropic/anthropic_routes.h"
 #include "coordinator/http/api_error.h"
 #include "coordinator/http/json_reply.h"
+#include "coordinator/http/ollama/ollama_models.h"
 #include "coordinator/http/ollama/ollama_routes.h"
 #include "coordinator/http/openai_routes.h"
+#include "coordinator/http/responses/response_routes.h"
 #include "coordinator/http/text_routes.h"
 
 namespace barn {
@@ -44,9 +46,15 @@ constexpr ApiRoute kRoutes[] = {
     {"/v1/models/", "GET", &OpenAiModel},
     {"/v1/completions", "POST", &OpenAiCompletion},
     {"/v1/chat/completions", "POST", &OpenAiChat},
+    {"/v1/responses", "POST", &OpenAiResponse},
     {"/api/chat", "POST", &OllamaChat},
+    {"/api/copy", "POST", &OllamaCopy},
+    {"/api/create", "POST", &OllamaCreate},
+    {"/api/delete", "DELETE", &OllamaDelete},
     {"/api/generate", "POST", &OllamaGenerate},
     {"/api/ps", "GET", &OllamaRunning},
+    {"/api/pull", "POST", &OllamaPull},
+    {"/api/push", "POST", &OllamaPush},
     {"/api/show", "POST", &OllamaShow},
     {"/api/tags", "GET", &OllamaTags},
     {"/api/version", "GET", &OllamaVersion},

@@ -1,4 +1,7 @@
-"""An agent framework (openai-agents) runs a tool loop of two steps: the scripted model calls a tool, gets its result, answers."""
+"""An agent framework (openai-agents) runs a tool loop of two steps: the scripted model calls a tool, gets its result, answers.
+
+Once over chat completions and once over responses.
+"""
 
 import asyncio
 
@@ -9,7 +12,7 @@ import http_under_trial
 from client_suite import CALL, expect, expect_equal, say
 
 
-def two_steps(url):
+def two_steps(url, kind):
     client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=120)
     agents.set_tracing_disabled(True)
     asked = []
@@ -20,8 +23,7 @@ def two_steps(url):
         asked.append(city)
         return "3 degrees"
 
-    agent = agents.Agent(name="clerk", instructions="Be short.", tools=[get_weather],
-                         model=agents.OpenAIChatCompletionsModel(model="fake-model", openai_client=client))
+    agent = agents.Agent(name="clerk", instructions="Be short.", tools=[get_weather], model=kind(model="fake-model", openai_client=client))
     question = say(CALL, "It is cold in Ulm.")
 
     async def both():
@@ -35,5 +37,13 @@ def two_steps(url):
     expect("run_item_stream_event" in kinds, kinds)
 
 
+def over_chat_completions(url):
+    two_steps(url, agents.OpenAIChatCompletionsModel)
+
+
+def over_responses(url):
+    two_steps(url, agents.OpenAIResponsesModel)
+
+
 if __name__ == "__main__":
-    http_under_trial.run([two_steps])
+    http_under_trial.run([over_chat_completions, over_responses])

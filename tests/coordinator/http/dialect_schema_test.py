@@ -20,7 +20,7 @@ STATUS = {
     "anthropic-bad-content-type": 400, "anthropic-bad-method": 405,
 }
 # Paths that are not part of this server yet.
-ABSENT = ("/api/embed", "/api/delete")
+ABSENT = ("/api/embed",)
 
 
 def records(dialect):
@@ -83,7 +83,7 @@ def anthropic_requests(url):
 
 
 def ollama_requests(url):
-    check_all(url, "ollama", 28)
+    check_all(url, "ollama", 29)
 
 
 if __name__ == "__main__":

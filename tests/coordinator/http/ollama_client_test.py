@@ -139,6 +139,24 @@ def lists(suite):
     suite.client.show(f"{suite.model}:latest")
 
 
+def the_store_is_fixed(suite):
+    suite.calls += 9
+    expect_equal(suite.client.pull(suite.model).status, "success")
+    lines = [plain(line) for line in suite.client.pull(f"{suite.model}:latest", stream=True)]
+    expect_equal([suite.check("progress_event", line)["status"] for line in lines], ["success"])
+    for status, call_it in (
+            (501, lambda: suite.client.pull("no-such")),
+            (501, lambda: suite.client.push(suite.model)),
+            (501, lambda: suite.client.create("new", from_=suite.model)),
+            (501, lambda: suite.client.copy(suite.model, "new")),
+            (404, lambda: suite.client.copy("no-such", "new")),
+            (409, lambda: suite.client.delete(suite.model)),
+            (404, lambda: suite.client.delete("no-such"))):
+        error = refused(ollama.ResponseError, call_it)
+        expect_equal(error.status_code, status)
+    expect_equal([m.model for m in suite.client.list().models], [suite.model])
+
+
 def errors_have_their_status(suite):
     suite.calls += 4
     for status, call_it in (
@@ -152,5 +170,6 @@ def errors_have_their_status(suite):
 if __name__ == "__main__":
     client_suite.run("Ollama", make, [
         chats_and_streams_agree, generates_and_streams_agree, calls_are_objects, python_functions_are_tools, two_step_loop, thinking,
-        options_matter, loads_and_unloads, lists, errors_have_their_status,
+        options_matter, loads_and_unloads, lists, the_store_is_fixed,
+        errors_have_their_status,
     ])
