@@ -15,7 +15,7 @@ struct AttentionKernels {
   static constexpr int kLanes = Vec::kLanes;
 
   // Keys or values as they lie in memory. Load gives the lanes from column w + c * kLanes of row j; w is a multiple of
-  // 32, or c is 0. The lanes of kStep columns are worth loading together.
+  // kStep, or c is 0. The lanes of kStep columns are worth loading together.
   struct FloatRows {
     static constexpr int kStep = kLanes;
     const float* rows;
@@ -148,8 +148,7 @@ struct AttentionKernels {
 
   template <int kQueries, int kVectors, class Rows>
   static void WeighRows(const float* p, int64_t p_stride, const Rows& v, int64_t n, int64_t width, float* acc) {
-    // Whole blocks of 32 columns, as Load wants them.
-    constexpr int kTogether = kVectors * kLanes % 32 == 0 ? kVectors : 1;
+    constexpr int kTogether = kVectors * kLanes % Rows::kStep == 0 ? kVectors : 1;
     int64_t w = 0;
     for (; w + kTogether * kLanes <= width; w += kTogether * kLanes) {
       WeighTile<kQueries, kTogether>(p, p_stride, v, w, n, width, acc);

@@ -131,8 +131,7 @@ constexpr size_t kExpandTokensMin = 4;
 template <class Isa, class Format>
 void PointsProduct(const PackedArgs& a) {
   if (a.tokens >= kExpandTokensMin) {
-    constexpr int kTogether = Format::kKind == Kind::kScaled16 ? 1 : Isa::kPanelsTogether;
-    return ProductOfCopies<Isa, Points<Format>, Format, kTogether>(a, ExpandPanel<Isa, Format>);
+    return ProductOfCopies<Isa, Points<Format>, Format, kTogether<Isa, Format>>(a, ExpandPanel<Isa, Format>);
   }
   const size_t panel_bytes = PanelBytes<Isa, Points<Format>>(a.blocks);
   const uint8_t* panel = a.panels;

@@ -227,6 +227,7 @@ struct Avx512Isa : Avx2PanelIsa {
   }
 
   static constexpr bool kFoldsScales = true;
+  static constexpr bool kUnpacks = false;
   // What S * (u - kOffset) + kFoldedOffset is for each u, by row: a byte each, four rows in 128 bits.
   template <class Format, int kHalf>
   class ScaleTable {

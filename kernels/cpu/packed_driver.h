@@ -150,6 +150,37 @@ void FoldPanel(const uint8_t* panel, size_t blocks, uint8_t* out) {
   }
 }
 
+// A format whose codes lie in bytes as they are multiplied: many tokens meet codes that are cut out of their planes
+// once.
+template <class Format>
+struct Unpacked : Format {
+  static constexpr int kBits = 8;
+  static constexpr bool kHasTable = false;
+};
+template <class Format>
+constexpr bool kIsUnpacked = false;
+template <class Format>
+constexpr bool kIsUnpacked<Unpacked<Format>> = true;
+
+template <class Isa, class Format>
+void UnpackPanel(const uint8_t* panel, size_t blocks, uint8_t* out) {
+  for (size_t block = 0; block < blocks; block += 8) {
+    const size_t count = blocks - block < 8 ? blocks - block : 8;
+    const ChunkLayout<Isa, Format> from(count);
+    const ChunkLayout<Isa, Unpacked<Format>> to(count);
+    memcpy(out, panel, from.codes);
+    for (size_t b = 0; b < count; ++b) {
+      const PackedBlock<Isa, Format> codes = {panel + from.codes + from.kCodeBytes * b};
+      uint8_t* bytes = out + to.codes + to.kCodeBytes * b;
+      Unroll<8>([&]<int kJ>() BARN_INLINED {
+        Isa::PanelStoreCodes(bytes + 4 * Isa::kPanelRows * kJ, codes.template Code<kJ>());
+      });
+    }
+    panel += from.bytes;
+    out += to.bytes;
+  }
+}
+
 // kTokens tokens side by side: see QuantizedTiles.
 struct TokenTile {
   const int8_t* codes;    // [blocks, 8, tokens, 4]
@@ -158,14 +189,14 @@ struct TokenTile {
   const int16_t* sums16;  // [blocks, tokens, 2]
 };
 
-// Adds the products of block kB of a chunk of each panel; block: where it is in x.
-template <class Isa, class Format, int kPanels, int kTokens, int kB>
-BARN_INLINED inline void AddBlock(const PackedChunk<Isa, Format> (&chunks)[kPanels], size_t block, const TokenTile& x,
-                                  typename Isa::PanelFloats (&sums)[kPanels][kTokens]) {
+// Adds the products of block b of a chunk of each panel; block: where it is in x.
+template <class Isa, class Format, int kPanels, int kTokens>
+BARN_INLINED inline void AddBlock(const PackedChunk<Isa, Format> (&chunks)[kPanels], size_t b, size_t block,
+                                  const TokenTile& x, typename Isa::PanelFloats (&sums)[kPanels][kTokens]) {
   using Floats = typename Isa::PanelFloats;
   using Block = PackedBlock<Isa, Format>;
   Block codes[kPanels];
-  for (int p = 0; p < kPanels; ++p) codes[p] = chunks[p].Codes(kB);
+  for (int p = 0; p < kPanels; ++p) codes[p] = chunks[p].Codes(b);
   const int8_t* x_codes = x.codes + 32 * kTokens * block;
   const float* x_scales = x.scales + kTokens * block;
   const float* x_sums = x.sums + kTokens * block;
@@ -175,7 +206,7 @@ BARN_INLINED inline void AddBlock(const PackedChunk<Isa, Format> (&chunks)[kPane
     Unroll<2>([&]<int kHalf>() BARN_INLINED {
       Isa::template PanelHalfDots<kHalf, Format::kMaxCode, Format::kOffset>(codes, x_codes, sums16, dots);
       for (int p = 0; p < kPanels; ++p) {
-        const Floats scale = kHalf == 0 ? chunks[p].Scale(kB) : chunks[p].Min(kB, Floats{});
+        const Floats scale = kHalf == 0 ? chunks[p].Scale(b) : chunks[p].Min(b, Floats{});
         for (int t = 0; t < kTokens; ++t) {
           const Floats product = Isa::PanelMul(scale, Isa::PanelSet(x_scales[t]));
           sums[p][t] = Isa::PanelMulAdd(Isa::PanelToFloats(dots[p][t]), product, sums[p][t]);
@@ -191,16 +222,16 @@ BARN_INLINED inline void AddBlock(const PackedChunk<Isa, Format> (&chunks)[kPane
   } else if constexpr (Format::kKind == Kind::kSigned) {
     Isa::PanelSignedDots(codes, x_codes, sums16, dots);
   } else {
-    decltype(chunks[0].Sixteens(kB)) sixteens[kPanels];
-    for (int p = 0; p < kPanels; ++p) sixteens[p] = chunks[p].Sixteens(kB);
+    decltype(chunks[0].Sixteens(b)) sixteens[kPanels];
+    for (int p = 0; p < kPanels; ++p) sixteens[p] = chunks[p].Sixteens(b);
     constexpr int kOffset = Block::kSplitsSigns ? 0 : Format::kOffset;  // Magnitudes have none.
     Isa::template PanelScaledDots<Format::kMaxCode - Format::kOffset + kOffset, kOffset>(codes, sixteens, x_codes,
                                                                                          sums16, dots);
   }
   for (int p = 0; p < kPanels; ++p) {
-    const Floats scale = chunks[p].Scale(kB);
+    const Floats scale = chunks[p].Scale(b);
     Floats min;
-    if constexpr (Format::kHasMin) min = chunks[p].Min(kB, scale);
+    if constexpr (Format::kHasMin) min = chunks[p].Min(b, scale);
     for (int t = 0; t < kTokens; ++t) {
       Floats& sum = sums[p][t];
       const Floats x_scale = Isa::PanelSet(x_scales[t]);
@@ -270,10 +301,12 @@ BARN_INLINED inline void AddChunk(const uint8_t* panel, size_t panel_bytes, size
   const PackedChunk<Isa, Format> chunks[kPanels] = {{panel + kP * panel_bytes, layout}...};
   if constexpr (Format::kKind == Kind::kChunk) {
     AddScaledChunk(chunks, block, x, sums);
+  } else if constexpr (kTokens > 1 || kIsUnpacked<Format>) {  // A block is enough for a loop.
+    for (size_t b = 0; b < count; ++b) AddBlock(chunks, b, block + b, x, sums);
   } else {
     Unroll<8>([&]<int kB>() BARN_INLINED {
       if (kB >= count) return;
-      AddBlock<Isa, Format, kPanels, kTokens, kB>(chunks, block + kB, x, sums);
+      AddBlock(chunks, kB, block + kB, x, sums);
     });
   }
 }
@@ -364,12 +397,21 @@ void ProductOfCopies(const PackedArgs& a, void (*copy)(const uint8_t* panel, siz
   }
 }
 
-// So many tokens pay for folding the integer scales of a panel into its codes.
+// So many tokens pay for folding the integer scales of a panel into its codes, or for unpacking the codes.
 constexpr size_t kFoldTokensMin = 16;
+constexpr size_t kUnpackTokensMin = 16;
 
 // Panels lie one behind the other: two together are two streams from memory, which are slower than one. Many tokens
 // find panels in the cache, and there two share each broadcast of activations.
 constexpr size_t kTogetherTokensMin = 16;
+
+// Panels that many tokens meet together, as far as there are registers: integer scales take some, and where planes are
+// worth unpacking so does cutting codes out of them.
+template <class Isa, class Format>
+constexpr int kTogether = Format::kKind == Kind::kChunk || Format::kKind == Kind::kScaled16 ||
+                                  (Isa::kUnpacks && Format::kBits < 8)
+                              ? 1
+                              : Isa::kPanelsTogether;
 
 template <class Isa, class Format>
 void PackedProduct(const PackedArgs& a) {
@@ -378,17 +420,21 @@ void PackedProduct(const PackedArgs& a) {
       return ProductOfCopies<Isa, Format, Folded<Format>, 2>(a, FoldPanel<Isa, Format>);
     }
   }
+  if constexpr (Isa::kUnpacks && Format::kBits < 8) {
+    if (a.tokens >= kUnpackTokensMin) {
+      return ProductOfCopies<Isa, Format, Unpacked<Format>, kTogether<Isa, Unpacked<Format>>>(a,
+                                                                                              UnpackPanel<Isa, Format>);
+    }
+  }
   const size_t panel_bytes = PanelBytes<Isa, Format>(a.blocks);
   const uint8_t* panel = a.panels;
-  // Integer scales leave too few registers for two panels.
-  constexpr bool kIntegerScales = Format::kKind == Kind::kChunk || Format::kKind == Kind::kScaled16;
-  constexpr size_t kTogether = kIntegerScales ? 1 : Isa::kPanelsTogether;
+  constexpr size_t kPanels = kTogether<Isa, Format>;
   size_t row = 0;
-  if constexpr (kTogether > 1) {
-    for (; a.tokens >= kTogetherTokensMin && row + kTogether * Isa::kPanelRows <= a.rows;
-         row += kTogether * Isa::kPanelRows) {
-      PanelsTimesAll<Isa, Format, kTogether>(panel, a, row);
-      panel += kTogether * panel_bytes;
+  if constexpr (kPanels > 1) {
+    for (; a.tokens >= kTogetherTokensMin && row + kPanels * Isa::kPanelRows <= a.rows;
+         row += kPanels * Isa::kPanelRows) {
+      PanelsTimesAll<Isa, Format, kPanels>(panel, a, row);
+      panel += kPanels * panel_bytes;
     }
   }
   for (; row < a.rows; row += Isa::kPanelRows, panel += panel_bytes) PanelsTimesAll<Isa, Format, 1>(panel, a, row);

@@ -10,7 +10,7 @@ namespace {
 
 struct Avx2PanelIsa : Avx2Isa {
   static constexpr size_t kPanelRows = 8;
-  static constexpr size_t kPanelsTogether = 1;  // 16 registers hold no more.
+  static constexpr size_t kPanelsTogether = 2;  // Of codes in bytes: see kUnpacks.
   using PanelFloats = __m256;
   using PanelInts = __m256i;
 
@@ -95,133 +95,155 @@ struct Avx2PanelIsa : Avx2Isa {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, Spread(x)));
   }
 
-  // Products of code register kJ with four activations of each token at x, pairs of them added up in 16 bits.
-  template <int kJ, class Source, int kTokens>
-  BARN_INLINED static void PairProducts(const Source& codes, const int8_t* x, __m256i (&products)[kTokens]) {
+  // Products of code register kJ with four activations of each token at x, pairs of them added up in 16 bits, on top of
+  // sums unless they start them.
+  template <bool kStart, int kJ, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void AddPairProducts(const Source (&codes)[kPanels], const int8_t* x,
+                                           __m256i (&sums)[kPanels][kTokens]) {
+    const auto add = [&](int p, int t, __m256i product)
+                         BARN_INLINED { sums[p][t] = kStart ? product : _mm256_add_epi16(sums[p][t], product); };
     if constexpr (Source::kSplitsSigns) {
-      const __m256i magnitudes = codes.template Coordinates<kJ>();
-      const __m256i directions = Directions<kJ>(codes.Signs());
+      static_assert(kPanels == 1);
+      const __m256i magnitudes = codes[0].template Coordinates<kJ>();
+      const __m256i directions = Directions<kJ>(codes[0].Signs());
       for (int t = 0; t < kTokens; ++t) {
-        products[t] = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(Spread(x + 4 * t), directions));
+        add(0, t, _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(Spread(x + 4 * t), directions)));
       }
     } else {
-      const __m256i weights = codes.template Code<kJ>();
-      for (int t = 0; t < kTokens; ++t) products[t] = _mm256_maddubs_epi16(weights, Spread(x + 4 * t));
+      __m256i weights[kPanels];
+      for (int p = 0; p < kPanels; ++p) weights[p] = codes[p].template Code<kJ>();
+      for (int t = 0; t < kTokens; ++t) {
+        const __m256i four = Spread(x + 4 * t);
+        for (int p = 0; p < kPanels; ++p) add(p, t, _mm256_maddubs_epi16(weights[p], four));
+      }
     }
   }
   // So many registers of codes up to `max` add up in 16 bits.
   static constexpr int ShortSumsMax(int max) { return max <= 15 ? 8 : max <= 31 ? 4 : max <= 63 ? 2 : 1; }
   // The sums of code registers kFirst .. kFirst + kCount - 1. x: [8, tokens] groups of four.
-  template <int kMax, int kFirst, int kCount, class Source, int kTokens>
-  BARN_INLINED static void ShortSums(const Source& codes, const int8_t* x, __m256i (&sums)[kTokens]) {
+  template <int kMax, int kFirst, int kCount, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void ShortSums(const Source (&codes)[kPanels], const int8_t* x,
+                                     __m256i (&sums)[kPanels][kTokens]) {
     static_assert(kCount * 2 * 127 * kMax <= 32767);
-    PairProducts<kFirst>(codes, x + 4 * kFirst * kTokens, sums);
-    Unroll<kCount - 1>([&]<int kI>() BARN_INLINED {
-      constexpr int kJ = kFirst + 1 + kI;
-      __m256i products[kTokens];
-      PairProducts<kJ>(codes, x + 4 * kJ * kTokens, products);
-      for (int t = 0; t < kTokens; ++t) sums[t] = _mm256_add_epi16(sums[t], products[t]);
+    Unroll<kCount>([&]<int kI>() BARN_INLINED {
+      AddPairProducts<kI == 0, kFirst + kI>(codes, x + 4 * (kFirst + kI) * kTokens, sums);
     });
   }
-  template <int kMax, class Source, int kTokens>
-  BARN_INLINED static void PanelDots(const Source (&codes)[1], const int8_t* x, PanelInts (&dots)[1][kTokens]) {
-    for (PanelInts& dot : dots[0]) dot = _mm256_setzero_si256();
-    AddDots<kMax>(codes[0], x, dots[0]);
+  template <int kMax, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelDots(const Source (&codes)[kPanels], const int8_t* x,
+                                     PanelInts (&dots)[kPanels][kTokens]) {
+    AddDots<kMax, true>(codes, x, dots);
   }
   // The codes are kOffset too large. sums16: [tokens, 2].
-  template <int kMax, int kOffset, class Source, int kTokens>
-  BARN_INLINED static void PanelOffsetDots(const Source (&codes)[1], const int8_t* x, const int16_t* sums16,
-                                           PanelInts (&dots)[1][kTokens]) {
+  template <int kMax, int kOffset, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelOffsetDots(const Source (&codes)[kPanels], const int8_t* x, const int16_t* sums16,
+                                           PanelInts (&dots)[kPanels][kTokens]) {
     for (int t = 0; t < kTokens; ++t) {
-      dots[0][t] = _mm256_madd_epi16(_mm256_set1_epi16(-kOffset), Spread(sums16 + 2 * t));
+      const __m256i start = _mm256_madd_epi16(_mm256_set1_epi16(-kOffset), Spread(sums16 + 2 * t));
+      for (int p = 0; p < kPanels; ++p) dots[p][t] = start;
     }
-    AddDots<kMax>(codes[0], x, dots[0]);
+    AddDots<kMax, false>(codes, x, dots);
   }
   // Of one half of the block, whose codes are kOffset too large.
-  template <int kHalf, int kMax, int kOffset, class Source, int kTokens>
-  BARN_INLINED static void PanelHalfDots(const Source (&codes)[1], const int8_t* x, const int16_t* sums16,
-                                         PanelInts (&dots)[1][kTokens]) {
+  template <int kHalf, int kMax, int kOffset, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelHalfDots(const Source (&codes)[kPanels], const int8_t* x, const int16_t* sums16,
+                                         PanelInts (&dots)[kPanels][kTokens]) {
     static_assert(ShortSumsMax(kMax) >= 4);
     constexpr auto kPair = static_cast<uint32_t>(-kOffset & 0xffff) << (16 * kHalf);
-    __m256i sums[kTokens];
-    ShortSums<kMax, 4 * kHalf, 4>(codes[0], x, sums);
+    __m256i sums[kPanels][kTokens];
+    ShortSums<kMax, 4 * kHalf, 4>(codes, x, sums);
     for (int t = 0; t < kTokens; ++t) {
       const __m256i offsets = _mm256_madd_epi16(_mm256_set1_epi32(static_cast<int>(kPair)), Spread(sums16 + 2 * t));
-      dots[0][t] = _mm256_add_epi32(offsets, _mm256_madd_epi16(sums[t], _mm256_set1_epi16(1)));
+      for (int p = 0; p < kPanels; ++p) {
+        dots[p][t] = _mm256_add_epi32(offsets, _mm256_madd_epi16(sums[p][t], _mm256_set1_epi16(1)));
+      }
     }
   }
-  template <int kMax, class Source, int kTokens>
-  BARN_INLINED static void AddDots(const Source& codes, const int8_t* x, PanelInts (&dots)[kTokens]) {
+  // dots, unless they start here, + the sum of the block.
+  template <int kMax, bool kStart, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void AddDots(const Source (&codes)[kPanels], const int8_t* x,
+                                   PanelInts (&dots)[kPanels][kTokens]) {
     constexpr int kCount = ShortSumsMax(kMax);
     const __m256i ones = _mm256_set1_epi16(1);
     Unroll<8 / kCount>([&]<int kPart>() BARN_INLINED {
-      __m256i sums[kTokens];
+      __m256i sums[kPanels][kTokens];
       ShortSums<kMax, kPart * kCount, kCount>(codes, x, sums);
-      for (int t = 0; t < kTokens; ++t) dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(sums[t], ones));
+      for (int p = 0; p < kPanels; ++p) {
+        for (int t = 0; t < kTokens; ++t) {
+          const __m256i sum = _mm256_madd_epi16(sums[p][t], ones);
+          dots[p][t] = kStart && kPart == 0 ? sum : _mm256_add_epi32(dots[p][t], sum);
+        }
+      }
     });
   }
-  template <class Source, int kTokens>
-  BARN_INLINED static void PanelSignedDots(const Source (&codes)[1], const int8_t* x, const int16_t*,
-                                           PanelInts (&dots)[1][kTokens]) {
+  template <class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelSignedDots(const Source (&codes)[kPanels], const int8_t* x, const int16_t*,
+                                           PanelInts (&dots)[kPanels][kTokens]) {
     const __m256i ones = _mm256_set1_epi16(1);
-    for (__m256i& dot : dots[0]) dot = _mm256_setzero_si256();
     Unroll<8>([&]<int kI>() BARN_INLINED {
       // |w| * (x with the sign of w); a pair is at most 2 * 128 * 127.
-      const __m256i weights = codes[0].template Code<kI>();
-      const __m256i magnitudes = _mm256_abs_epi8(weights);
+      __m256i weights[kPanels], magnitudes[kPanels];
+      for (int p = 0; p < kPanels; ++p) {
+        weights[p] = codes[p].template Code<kI>();
+        magnitudes[p] = _mm256_abs_epi8(weights[p]);
+      }
       for (int t = 0; t < kTokens; ++t) {
-        const __m256i signed_x = _mm256_sign_epi8(Spread(x + 4 * (kI * kTokens + t)), weights);
-        const __m256i product = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitudes, signed_x), ones);
-        dots[0][t] = _mm256_add_epi32(dots[0][t], product);
+        const __m256i four = Spread(x + 4 * (kI * kTokens + t));
+        for (int p = 0; p < kPanels; ++p) {
+          const __m256i pairs = _mm256_maddubs_epi16(magnitudes[p], _mm256_sign_epi8(four, weights[p]));
+          const __m256i product = _mm256_madd_epi16(pairs, ones);
+          dots[p][t] = kI == 0 ? product : _mm256_add_epi32(dots[p][t], product);
+        }
       }
     });
+  }
+  // A half's scale, of 16-bit pairs of them, in both 16-bit parts of a lane, for products with pairs of columns.
+  template <int kHalf>
+  BARN_INLINED static __m256i ScaleTwice(__m256i pairs) {
+    return kHalf == 0 ? _mm256_blend_epi16(pairs, _mm256_slli_epi32(pairs, 16), 0xaa)
+                      : _mm256_blend_epi16(_mm256_srli_epi32(pairs, 16), pairs, 0xaa);
   }
   // scales: of the halves of the block. sums16: [tokens, 2]. The codes are kOffset too large.
-  template <int kMax, int kOffset, class Source, class Scales, int kTokens>
-  BARN_INLINED static void PanelScaledDots(const Source (&codes)[1], const Scales (&scales)[1], const int8_t* x,
-                                           const int16_t* sums16, PanelInts (&dots)[1][kTokens]) {
-    constexpr int kCount = ShortSumsMax(kMax) < 4 ? ShortSumsMax(kMax) : 4;
-    // The half's scale in both 16-bit parts of a lane, for products with pairs of columns.
-    const auto twice = [](__m256i scale) { return _mm256_blend_epi16(scale, _mm256_slli_epi32(scale, 16), 0xaa); };
-    const __m256i half_scales[2] = {twice(scales[0].template Half<0>()), twice(scales[0].template Half<1>())};
-    if constexpr (kOffset != 0) {
-      const __m256i pairs = _mm256_blend_epi16(half_scales[0], half_scales[1], 0xaa);
-      const __m256i offsets = _mm256_mullo_epi16(pairs, _mm256_set1_epi16(-kOffset));
-      for (int t = 0; t < kTokens; ++t) dots[0][t] = _mm256_madd_epi16(offsets, Spread(sums16 + 2 * t));
-    } else {
-      for (__m256i& dot : dots[0]) dot = _mm256_setzero_si256();
+  template <int kMax, int kOffset, class Source, class Scales, int kPanels, int kTokens>
+  BARN_INLINED static void PanelScaledDots(const Source (&codes)[kPanels], const Scales (&scales)[kPanels],
+                                           const int8_t* x, const int16_t* sums16,
+                                           PanelInts (&dots)[kPanels][kTokens]) {
+    PanelInts pairs[kPanels];
+    for (int p = 0; p < kPanels; ++p) {
+      pairs[p] =
+          _mm256_blend_epi16(scales[p].template Half<0>(), _mm256_slli_epi32(scales[p].template Half<1>(), 16), 0xaa);
+      for (PanelInts& dot : dots[p]) dot = _mm256_setzero_si256();
     }
-    Unroll<8 / kCount>([&]<int kPart>() BARN_INLINED {
-      __m256i sums[kTokens];
-      ShortSums<kMax, kPart * kCount, kCount>(codes[0], x, sums);
-      for (int t = 0; t < kTokens; ++t) {
-        const __m256i product = _mm256_madd_epi16(sums[t], half_scales[kPart * kCount / 4]);
-        dots[0][t] = _mm256_add_epi32(dots[0][t], product);
-      }
-    });
+    PanelAddScaledDots<kMax, kOffset>(codes, pairs, x, sums16, dots);
   }
 
-  template <int kFactor, int kTokens>
-  BARN_INLINED static void PanelStart(const int16_t*, PanelInts (&dots)[1][kTokens]) {
+  template <int kFactor, int kPanels, int kTokens>
+  BARN_INLINED static void PanelStart(const int16_t*, PanelInts (&dots)[kPanels][kTokens]) {
     static_assert(kFactor == 0);
-    for (__m256i& dot : dots[0]) dot = _mm256_setzero_si256();
+    for (auto& panel_dots : dots) {
+      for (__m256i& dot : panel_dots) dot = _mm256_setzero_si256();
+    }
   }
   // As PanelScaledDots, on top of dots. scales: of the halves, as PanelPairs gives them.
-  template <int kMax, int kOffset, class Source, int kTokens>
-  BARN_INLINED static void PanelAddScaledDots(const Source (&codes)[1], const PanelInts (&scales)[1], const int8_t* x,
-                                              const int16_t* sums16, PanelInts (&dots)[1][kTokens]) {
+  template <int kMax, int kOffset, class Source, int kPanels, int kTokens>
+  BARN_INLINED static void PanelAddScaledDots(const Source (&codes)[kPanels], const PanelInts (&scales)[kPanels],
+                                              const int8_t* x, const int16_t* sums16,
+                                              PanelInts (&dots)[kPanels][kTokens]) {
+    constexpr int kCount = ShortSumsMax(kMax) < 4 ? ShortSumsMax(kMax) : 4;
     if constexpr (kOffset != 0) {
-      const __m256i offsets = _mm256_mullo_epi16(scales[0], _mm256_set1_epi16(-kOffset));
-      for (int t = 0; t < kTokens; ++t) dots[0][t] = PanelAddPairs(dots[0][t], offsets, sums16 + 2 * t);
+      for (int p = 0; p < kPanels; ++p) {
+        const __m256i offsets = _mm256_mullo_epi16(scales[p], _mm256_set1_epi16(-kOffset));
+        for (int t = 0; t < kTokens; ++t) dots[p][t] = PanelAddPairs(dots[p][t], offsets, sums16 + 2 * t);
+      }
     }
-    Unroll<2>([&]<int kHalf>() BARN_INLINED {
-      __m256i sums[kTokens];
-      ShortSums<kMax, 4 * kHalf, 4>(codes[0], x, sums);
-      // The half's scale in both 16-bit parts of a lane, for products with pairs of columns.
-      const __m256i scale = kHalf == 0 ? _mm256_blend_epi16(scales[0], _mm256_slli_epi32(scales[0], 16), 0xaa)
-                                       : _mm256_blend_epi16(_mm256_srli_epi32(scales[0], 16), scales[0], 0xaa);
-      for (int t = 0; t < kTokens; ++t) {
-        dots[0][t] = _mm256_add_epi32(dots[0][t], _mm256_madd_epi16(sums[t], scale));
+    Unroll<8 / kCount>([&]<int kPart>() BARN_INLINED {
+      __m256i sums[kPanels][kTokens];
+      ShortSums<kMax, kPart * kCount, kCount>(codes, x, sums);
+      for (int p = 0; p < kPanels; ++p) {
+        const __m256i scale = ScaleTwice<kPart * kCount / 4>(scales[p]);
+        for (int t = 0; t < kTokens; ++t) {
+          dots[p][t] = _mm256_add_epi32(dots[p][t], _mm256_madd_epi16(sums[p][t], scale));
+        }
       }
     });
   }
@@ -304,6 +326,9 @@ struct Avx2PanelIsa : Avx2Isa {
   }
 
   static constexpr bool kFoldsScales = false;  // Sums of two products with codes up to 255 do not fit 16 bits.
+  // Every second instruction would cut codes out of planes: many tokens meet bytes, two panels of which share each
+  // broadcast of activations.
+  static constexpr bool kUnpacks = true;
 };
 
 }  // namespace
