@@ -18,6 +18,7 @@ void AddTokenizeCommand(CLI::App& app);
 void AddLogitsCommand(CLI::App& app);
 void AddShowCommand(CLI::App& app);
 void AddPlanCommand(CLI::App& app);
+void AddDevicesCommand(CLI::App& app);
 void AddStatusCommand(CLI::App& app);
 void AddBenchCommand(CLI::App& app);
 void AddPerplexityCommand(CLI::App& app);

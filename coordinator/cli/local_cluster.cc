@@ -120,6 +120,9 @@ absl::Status ServedCluster::StartWorker(int index) {
   if (!local_.memory.empty()) {
     child.arguments.insert(child.arguments.end(), {"--memory", local_.memory});
   }
+  if (!local_.device.empty()) {
+    child.arguments.insert(child.arguments.end(), {"--device", local_.device});
+  }
   if (!local_.cache.empty()) {
     child.arguments.insert(child.arguments.end(), {"--cache", local_.cache});
   }

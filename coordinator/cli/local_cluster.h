@@ -40,6 +40,7 @@ struct LocalWorkerOptions {
   int threads = 0;     // Of each worker; 0: the machine's cores divided among them.
   std::string memory;  // Of each worker, as "8GiB"; empty: chosen by the worker.
   std::string cache;   // Empty: the default place.
+  std::string device;  // Of each worker, as `barn devices` lists them; empty: the CPU.
 };
 
 // Threads of all local workers together.

@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   barn::AddLogitsCommand(app);
   barn::AddShowCommand(app);
   barn::AddPlanCommand(app);
+  barn::AddDevicesCommand(app);
   barn::AddStatusCommand(app);
   barn::AddBenchCommand(app);
   barn::AddPerplexityCommand(app);

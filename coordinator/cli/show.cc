@@ -1,6 +1,8 @@
 // `barn show` and `barn plan`: what a model holds, and what fits where. Both read the header only.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -8,12 +10,14 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/model_reference.h"
 #include "coordinator/cli/options.h"
 #include "coordinator/cli/size_text.h"
 #include "proto/base/status.h"
+#include "sharding/gpu_speed.h"
 #include "sharding/plan.h"
 #include "sharding/plan_text.h"
 #include "sharding/show.h"
@@ -43,9 +47,25 @@ struct PlanSettings {
   bool json = false;
 };
 
-// "name=8GiB", "8GiB", with ",threads=4" and ",machine=A" (nodes of one machine may share layers).
-absl::StatusOr<PlanNode> ParseNode(absl::string_view spec, int index) {
-  PlanNode node{.name = absl::StrCat("node-", index)};
+// A node and what it computes on, if that is a GPU.
+struct NodeSpec {
+  PlanNode node;
+  const GpuFigures* gpu = nullptr;
+};
+
+absl::StatusOr<const GpuFigures*> ParseGpu(absl::string_view spec, absl::string_view name) {
+  if (const GpuFigures* gpu = FindGpu({name.data(), name.size()}); gpu != nullptr) return gpu;
+  std::vector<std::string> names;
+  for (const GpuFigures& gpu : KnownGpus()) names.emplace_back(gpu.name);
+  return absl::InvalidArgumentError(
+      absl::StrFormat("--node %s: gpu=%s is none of %s", spec, name, absl::StrJoin(names, ", ")));
+}
+
+// "name=8GiB", "8GiB", with ",threads=4", ",machine=A" (nodes of one machine may share layers) and ",gpu=rtx4090",
+// which brings its memory when none is named.
+absl::StatusOr<NodeSpec> ParseNode(absl::string_view spec, int index) {
+  NodeSpec parsed{.node = {.name = absl::StrCat("node-", index)}};
+  PlanNode& node = parsed.node;
   bool has_memory = false;
   for (const absl::string_view word : absl::StrSplit(spec, ',')) {
     const std::vector<absl::string_view> halves = absl::StrSplit(word, absl::MaxSplits('=', 1));
@@ -53,6 +73,10 @@ absl::StatusOr<PlanNode> ParseNode(absl::string_view spec, int index) {
       if (!absl::SimpleAtoi(halves[1], &node.threads) || node.threads < 1) {
         return absl::InvalidArgumentError(absl::StrFormat("--node %s: threads=%s is not a number", spec, halves[1]));
       }
+      continue;
+    }
+    if (halves.size() == 2 && halves[0] == "gpu" && !ParseBytes(halves[1]).ok()) {  // Else a node of this name.
+      BARN_ASSIGN_OR_RETURN(parsed.gpu, ParseGpu(spec, halves[1]));
       continue;
     }
     if (halves.size() == 2 && halves[0] == "machine") {
@@ -65,31 +89,53 @@ absl::StatusOr<PlanNode> ParseNode(absl::string_view spec, int index) {
     BARN_ASSIGN_OR_RETURN(node.memory_bytes, ParseBytes(halves.back()));
     has_memory = true;
   }
+  if (!has_memory && parsed.gpu != nullptr) {
+    node.memory_bytes = parsed.gpu->memory_bytes;
+    has_memory = true;
+  }
   if (!has_memory) {
     return absl::InvalidArgumentError(absl::StrFormat("--node %s names no memory, as in box=8GiB", spec));
   }
-  return node;
+  return parsed;
+}
+
+// Of one stream, where some node has a GPU; 0: none has.
+double PredictedTokensPerSecond(const Catalogue& catalogue, const ModelConfig& config, const ShardPlan& plan,
+                                std::span<const PlanNode> nodes, std::span<const GpuFigures* const> gpus) {
+  const bool any = std::any_of(gpus.begin(), gpus.end(), [](const GpuFigures* gpu) { return gpu != nullptr; });
+  return any ? 1 / GpuStreamSecondsPerToken(catalogue, config, plan, nodes, gpus) : 0;
 }
 
 absl::Status Plan(const PlanSettings& settings) {
   BARN_ASSIGN_OR_RETURN(const ModelReference reference, ResolveModel(settings.model.model));
-  BARN_ASSIGN_OR_RETURN(const std::unique_ptr<GgufModel> model, GgufModel::Open(reference.location));
+  BARN_ASSIGN_OR_RETURN(const std::unique_ptr<GgufModel> model,
+                        GgufModel::Open(reference.location, {.header_only = true}));
   BARN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(*model));
   BARN_ASSIGN_OR_RETURN(const Catalogue catalogue, BuildCatalogue(*model));
   std::vector<PlanNode> nodes;
+  std::vector<const GpuFigures*> gpus;
   for (const std::string& spec : settings.nodes) {
-    BARN_ASSIGN_OR_RETURN(PlanNode node, ParseNode(spec, static_cast<int>(nodes.size())));
-    nodes.push_back(std::move(node));
+    BARN_ASSIGN_OR_RETURN(NodeSpec parsed, ParseNode(spec, static_cast<int>(nodes.size())));
+    nodes.push_back(std::move(parsed.node));
+    gpus.push_back(parsed.gpu);
   }
   if (nodes.empty()) {
     nodes.push_back({.name = "this-machine", .memory_bytes = PhysicalMemoryBytes(), .threads = 1});
+    gpus.push_back(nullptr);
   }
   const PlanOptions options{.context_tokens = settings.model.context_tokens,
                             .kv = KvTypeOf(settings.model),
                             .objective = settings.model.objective,
                             .remote = absl::StrContains(reference.location, "://")};
   BARN_ASSIGN_OR_RETURN(const ShardPlan plan, PlanShards(catalogue, config, nodes, options));
-  const std::string text = settings.json ? PlanJson(plan, nodes).dump(2) + "\n" : PlanText(plan, nodes);
+  const double predicted = PredictedTokensPerSecond(catalogue, config, plan, nodes, gpus);
+  nlohmann::json json = PlanJson(plan, nodes);
+  if (predicted > 0) json["stream_tokens_per_s"] = predicted;
+  std::string text = settings.json ? json.dump(2) + "\n" : PlanText(plan, nodes);
+  if (predicted > 0 && !settings.json) {
+    absl::StrAppendFormat(&text, "\none stream: %.3g tokens/s predicted, from datasheets; not measured on a GPU\n",
+                          predicted);
+  }
   std::fputs(text.c_str(), stdout);
   return absl::OkStatus();
 }
@@ -109,8 +155,8 @@ void AddPlanCommand(CLI::App& app) {
   auto settings = std::make_shared<PlanSettings>();
   AddModelArgument(command, settings->model);
   command->add_option("--node", settings->nodes,
-                      "A worker, as box=8GiB or box=8GiB,threads=4,machine=A (those of one machine may share layers); "
-                      "may be given again");
+                      "A worker, as box=8GiB, box=8GiB,threads=4,machine=A (those of one machine may share layers) or "
+                      "gpu=rtx4090; may be given again");
   AddContextOptions(command, settings->model);
   command->add_flag("--json", settings->json, "As JSON");
   SetWork(command, [settings] { return Plan(*settings); });

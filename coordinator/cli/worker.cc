@@ -11,6 +11,7 @@
 #include "coordinator/cli/model_reference.h"
 #include "coordinator/cli/size_text.h"
 #include "coordinator/cli/stop_signal.h"
+#include "kernels/devices.h"
 #include "proto/base/status.h"
 #include "worker/service/worker.h"
 
@@ -27,12 +28,14 @@ struct WorkerSettings {
 absl::Status RunWorker(WorkerSettings& settings) {
   StopSignal stop;
   spdlog::set_level(spdlog::level::from_str(settings.log_level));
-  if (settings.device != "cpu") {
-    return absl::UnimplementedError("--device " + settings.device + ": this build has CPU kernels only (--device cpu)");
-  }
+  DeviceOptions device = {
+      .name = settings.device, .threads = settings.worker.threads, .pin = settings.worker.pin_threads};
   if (!settings.memory.empty()) {
-    BARN_ASSIGN_OR_RETURN(settings.worker.memory_bytes, ParseBytes(settings.memory));
+    // Of a GPU's memory this is all that is taken, and the worker offers a part; of the host's, it is the offer.
+    int64_t& bytes = device.name == "cpu" ? settings.worker.memory_bytes : device.memory_bytes;
+    BARN_ASSIGN_OR_RETURN(bytes, ParseBytes(settings.memory));
   }
+  settings.worker.make_device = [device] { return CreateDevice(device); };
   if (settings.worker.cache_dir.empty()) {
     settings.worker.cache_dir = (std::filesystem::path(BarnHome()) / "cache").string();
   }
@@ -61,7 +64,9 @@ void AddWorkerCommand(CLI::App& app) {
       ->required();
   command->add_option("--token", settings->worker.token, "The coordinator's join token (better: BARN_TOKEN)")
       ->envname("BARN_TOKEN");
-  command->add_option("--device", settings->device, "cpu")->envname("BARN_DEVICE")->capture_default_str();
+  command->add_option("--device", settings->device, "What computes: cpu, or a GPU as `barn devices` lists them")
+      ->envname("BARN_DEVICE")
+      ->capture_default_str();
   command->add_option("--memory", settings->memory, "What to offer for weights, keys and values, as 8GiB")
       ->envname("BARN_MEMORY");
   command->add_option("-t,--threads", settings->worker.threads, "Compute threads (0: one per core)")
