@@ -14,8 +14,9 @@
 #include "kernels/cuda/weight_upload.h"
 #include "kernels/formats/decode.h"
 #include "kernels/formats/dtype.h"
+#include "tests/kernels/cuda/device_array.h"
+#include "tests/kernels/cuda/on_gpu.h"
 #include "tests/kernels/random_weights.h"
-#include "tests/simt/simt_test_util.h"
 
 namespace barn {
 
@@ -92,6 +93,13 @@ struct ExactProduct {
   }
 };
 
+// The largest weight of columns [first, end). Random codes fill their range.
+inline double LargestOf(const float* w, int64_t first, int64_t end) {
+  double largest = 0;
+  for (int64_t k = first; k < end; ++k) largest = std::max(largest, std::abs(double{w[k]}));
+  return largest;
+}
+
 // additions: floats that the kernel sums one after the other; each rounds by 2^-24 of what it has so far, and a unit's
 // own arithmetic five times more. A weight is scale * code + min, whose parts may be larger than their sum: at most
 // four times the largest weight of the super-block, since random codes fill their range.
@@ -100,14 +108,12 @@ inline ExactProduct ProductOf(const float* w, const double* x, int64_t cols, int
   double magnitude = 0;
   for (int64_t first = 0; first < cols; first += 256) {
     const int64_t end = std::min(first + 256, cols);
-    double largest = 0;
     double x_sum = 0;
     for (int64_t k = first; k < end; ++k) {
       product.value += w[k] * x[k];
-      largest = std::max(largest, std::abs(double{w[k]}));
       x_sum += std::abs(x[k]);
     }
-    magnitude += 4 * largest * x_sum;
+    magnitude += 4 * LargestOf(w, first, end) * x_sum;
   }
   product.tolerance = static_cast<double>(6 + additions) * 0x1p-24 * magnitude;
   return product;

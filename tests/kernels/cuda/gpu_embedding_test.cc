@@ -12,14 +12,6 @@ namespace {
 
 INSTANTIATE_TEST_SUITE_P(Schedules, OnGpu, testing::Values(0, 1, 2));
 
-// Of the 256 columns around `at`, which share their scales. Random codes fill their range.
-double LargestOf(const float* w, int64_t at, int64_t cols) {
-  const int64_t first = at / 256 * 256;
-  double largest = 0;
-  for (int64_t k = first; k < std::min(first + 256, cols); ++k) largest = std::max(largest, std::abs(double{w[k]}));
-  return largest;
-}
-
 void ExpectRows(DType dtype, int64_t cols) {
   SCOPED_TRACE(std::string(Info(dtype).name) + " " + std::to_string(cols) + " columns");
   constexpr int64_t kRows = 5;
@@ -37,7 +29,9 @@ void ExpectRows(DType dtype, int64_t cols) {
     const float* want = rows.data() + ids[t] * cols;
     for (int64_t c = 0; c < cols; ++c) {
       // Three roundings of parts that are at most thrice the largest weight; numbers stay what they are.
-      const double tolerance = Info(dtype).block_elements == 1 ? 0 : 4 * 3 * 0x1p-24 * LargestOf(want, c, cols);
+      const int64_t first = c / 256 * 256;  // So many columns share their scales.
+      const double largest = LargestOf(want, first, std::min(first + 256, cols));
+      const double tolerance = Info(dtype).block_elements == 1 ? 0 : 4 * 3 * 0x1p-24 * largest;
       ASSERT_LE(std::abs(got[t * static_cast<size_t>(cols) + static_cast<size_t>(c)] - double{want[c]}), tolerance)
           << "row " << t << " column " << c;
     }

@@ -5,64 +5,34 @@
 #include <string>
 #include <vector>
 
-#include "tests/kernels/cuda/cuda_test_util.h"
+#include "tests/kernels/cuda/product_check.h"
 
 namespace barn {
 namespace {
 
-class MatMulOnGpu : public testing::TestWithParam<int> {
- protected:
-  void SetUp() override { simt::SetOptions(AllSchedules()[static_cast<size_t>(GetParam())]); }
-  void TearDown() override { simt::SetOptions({}); }
-};
-INSTANTIATE_TEST_SUITE_P(Schedules, MatMulOnGpu, testing::Values(0, 1, 2));
+INSTANTIATE_TEST_SUITE_P(Schedules, OnGpu, testing::Values(0, 1, 2));
 
-// As ProductOf; a row is summed unit by unit.
+// A row is summed unit by unit.
+int64_t Additions(int64_t cols) { return cols / 32; }
 ExactProduct RowProduct(const std::vector<float>& w, int64_t row, const std::vector<double>& x, int64_t x_row,
                         int64_t cols) {
-  return ProductOf(w.data() + row * cols, x.data() + x_row * cols, cols, cols / 32);
+  return ProductOf(w.data() + row * cols, x.data() + x_row * cols, cols, Additions(cols));
 }
 
 void ExpectProducts(DType dtype, int64_t rows, int64_t cols, int64_t tokens, bool with_bias) {
-  SCOPED_TRACE(std::string(Info(dtype).name) + " " + std::to_string(rows) + " x " + std::to_string(cols) + ", " +
-               std::to_string(tokens) + " tokens");
-  const std::vector<std::byte> bytes = RandomWeights(dtype, rows, cols, 41);
-  const UploadedWeight weight(dtype, 1, rows, cols, bytes);
-  const QuantizedActivations x(RandomActivations(tokens * cols, 42), tokens, cols);
-  const std::vector<float> bias_values = RandomActivations(rows, 43);
-  const DeviceArray<float> bias(bias_values);
-  const int64_t stride = rows + 1;
-  const DeviceArray<float> out(static_cast<size_t>(tokens * stride));
-  const TestStream stream;
-  gpu::MatMul({.weight = weight.view(),
-               .x = x.view(),
-               .out = out.data(),
-               .out_stride = stride,
-               .bias = with_bias ? bias.data() : nullptr},
-              stream.get());
-  stream.Wait();
-  const std::vector<float> w = DecodeAll(dtype, rows, cols, bytes);
-  const std::vector<double> values = x.Values();
-  const std::vector<float> got = out.Values();
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t r = 0; r < rows; ++r) {
-      ExactProduct expected = RowProduct(w, r, values, t, cols);
-      if (with_bias) expected.Add(bias_values[static_cast<size_t>(r)]);
-      ASSERT_LE(std::abs(got[static_cast<size_t>(t * stride + r)] - expected.value), expected.tolerance)
-          << "token " << t << " row " << r;
-    }
-    ASSERT_TRUE(std::isnan(got[static_cast<size_t>(t * stride + rows)]));
-  }
+  ExpectExactProducts(gpu::MatMul,
+                      {.dtype = dtype, .rows = rows, .cols = cols, .tokens = tokens, .with_bias = with_bias},
+                      Additions(cols));
 }
 
-TEST_P(MatMulOnGpu, MatchesExactArithmeticForEveryFormat) {
+TEST_P(OnGpu, MatchesExactArithmeticForEveryFormat) {
   for (const DType dtype : kInt8Types) {
     const int64_t block = Info(dtype).block_elements;
     ExpectProducts(dtype, 37, block == 32 ? 224 : 256, 9, true);
   }
 }
 
-TEST_P(MatMulOnGpu, EveryRemainderOfRowsTokensAndColumns) {
+TEST_P(OnGpu, EveryRemainderOfRowsTokensAndColumns) {
   for (const int64_t tokens : {1, 8, 9, 15, 16, 17, 63, 64, 65, 83}) ExpectProducts(DType::kQ8_0, 5, 64, tokens, false);
   for (const int64_t rows : {1, 15, 16, 17, 127, 128, 129, 143}) ExpectProducts(DType::kQ4_0, rows, 32, 10, true);
   for (int64_t units = 1; units <= 13; ++units) ExpectProducts(DType::kQ5_0, 3, 32 * units, 20, false);
@@ -70,7 +40,7 @@ TEST_P(MatMulOnGpu, EveryRemainderOfRowsTokensAndColumns) {
   ExpectProducts(DType::kIQ1_M, 19, 768, 66, false);
 }
 
-TEST_P(MatMulOnGpu, ARowDoesNotDependOnTheOthers) {
+TEST_P(OnGpu, ARowDoesNotDependOnTheOthers) {
   constexpr int64_t kRows = 20, kCols = 320, kTokens = 70;
   const std::vector<std::byte> bytes = RandomWeights(DType::kQ5_1, kRows, kCols, 44);
   const UploadedWeight weight(DType::kQ5_1, 1, kRows, kCols, bytes);
@@ -133,7 +103,7 @@ void ExpectRouted(const std::vector<int32_t>& routes, int64_t experts, int64_t p
   }
 }
 
-TEST_P(MatMulOnGpu, RoutedPairsMeetTheirExperts) {
+TEST_P(OnGpu, RoutedPairsMeetTheirExperts) {
   std::mt19937 random(6);
   for (const auto& [count, experts, per_row] :
        std::vector<std::array<int64_t, 3>>{{24, 5, 2}, {24, 5, 1}, {160, 3, 4}, {150, 2, 1}}) {

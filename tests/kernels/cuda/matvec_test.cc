@@ -4,55 +4,25 @@
 #include <string>
 #include <vector>
 
-#include "tests/kernels/cuda/cuda_test_util.h"
+#include "tests/kernels/cuda/product_check.h"
 #include "tests/kernels/quant_oracle.h"
 
 namespace barn {
 namespace {
 
 // A lane sums every fourth unit or fewer, then five steps go between lanes.
-ExactProduct Product(const float* w, const double* x, int64_t cols) { return ProductOf(w, x, cols, cols / 128 + 5); }
+int64_t Additions(int64_t cols) { return cols / 128 + 5; }
+ExactProduct Product(const float* w, const double* x, int64_t cols) { return ProductOf(w, x, cols, Additions(cols)); }
 
-class MatVecOnGpu : public testing::TestWithParam<int> {
- protected:
-  void SetUp() override { simt::SetOptions(AllSchedules()[static_cast<size_t>(GetParam())]); }
-  void TearDown() override { simt::SetOptions({}); }
-};
-INSTANTIATE_TEST_SUITE_P(Schedules, MatVecOnGpu, testing::Values(0, 1, 2));
+INSTANTIATE_TEST_SUITE_P(Schedules, OnGpu, testing::Values(0, 1, 2));
 
 void ExpectProducts(DType dtype, int64_t rows, int64_t cols, int64_t tokens, bool with_bias) {
-  SCOPED_TRACE(std::string(Info(dtype).name) + " " + std::to_string(rows) + " x " + std::to_string(cols) + ", " +
-               std::to_string(tokens) + " tokens");
-  const std::vector<std::byte> bytes = RandomWeights(dtype, rows, cols, 21);
-  const UploadedWeight weight(dtype, 1, rows, cols, bytes);
-  const QuantizedActivations x(RandomActivations(tokens * cols, 22), tokens, cols);
-  const std::vector<float> bias_values = RandomActivations(rows, 23);
-  const DeviceArray<float> bias(bias_values);
-  const int64_t stride = rows + 3;
-  const DeviceArray<float> out(static_cast<size_t>(tokens * stride));
-  const TestStream stream;
-  gpu::MatVec({.weight = weight.view(),
-               .x = x.view(),
-               .out = out.data(),
-               .out_stride = stride,
-               .bias = with_bias ? bias.data() : nullptr},
-              stream.get());
-  stream.Wait();
-  const std::vector<float> w = DecodeAll(dtype, rows, cols, bytes);
-  const std::vector<double> values = x.Values();
-  const std::vector<float> got = out.Values();
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t r = 0; r < rows; ++r) {
-      ExactProduct expected = Product(w.data() + r * cols, values.data() + t * cols, cols);
-      if (with_bias) expected.Add(bias_values[static_cast<size_t>(r)]);
-      ASSERT_LE(std::abs(got[static_cast<size_t>(t * stride + r)] - expected.value), expected.tolerance)
-          << "token " << t << " row " << r;
-    }
-    for (int64_t r = rows; r < stride; ++r) ASSERT_TRUE(std::isnan(got[static_cast<size_t>(t * stride + r)]));
-  }
+  ExpectExactProducts(gpu::MatVec,
+                      {.dtype = dtype, .rows = rows, .cols = cols, .tokens = tokens, .with_bias = with_bias},
+                      Additions(cols));
 }
 
-TEST_P(MatVecOnGpu, MatchesExactArithmeticForEveryFormat) {
+TEST_P(OnGpu, MatchesExactArithmeticForEveryFormat) {
   for (const DType dtype : kInt8Types) {
     const int64_t block = Info(dtype).block_elements;
     ExpectProducts(dtype, 13, 5 * block, 1, true);
@@ -60,7 +30,7 @@ TEST_P(MatVecOnGpu, MatchesExactArithmeticForEveryFormat) {
   }
 }
 
-TEST_P(MatVecOnGpu, EveryNumberOfColumnsAndRows) {
+TEST_P(OnGpu, EveryNumberOfColumnsAndRows) {
   for (int64_t tokens = 1; tokens <= gpu::kMatVecColumnsMax; ++tokens) {
     ExpectProducts(DType::kQ4_K, 7, 512, tokens, true);
     ExpectProducts(DType::kQ8_0, 3, 96, tokens, false);
@@ -69,7 +39,7 @@ TEST_P(MatVecOnGpu, EveryNumberOfColumnsAndRows) {
   for (int64_t units = 1; units <= 70; units += 3) ExpectProducts(DType::kQ5_1, 9, 32 * units, 1, true);
 }
 
-TEST_P(MatVecOnGpu, RoutedPairsMeetTheirExperts) {
+TEST_P(OnGpu, RoutedPairsMeetTheirExperts) {
   constexpr int64_t kExperts = 4, kRows = 6, kCols = 256, kTokens = 3, kEach = 2;
   const std::vector<std::byte> bytes = RandomWeights(DType::kQ6_K, kExperts * kRows, kCols, 31);
   const UploadedWeight weight(DType::kQ6_K, kExperts, kRows, kCols, bytes);
@@ -106,7 +76,7 @@ TEST_P(MatVecOnGpu, RoutedPairsMeetTheirExperts) {
   }
 }
 
-TEST_P(MatVecOnGpu, MatchesTheGoldenProducts) {
+TEST_P(OnGpu, MatchesTheGoldenProducts) {
   const QuantOracle oracle;
   const std::vector<float> x_values = oracle.Floats("x");
   const QuantizedActivations x(x_values, 1, 512);

@@ -8,12 +8,7 @@
 namespace barn {
 namespace {
 
-class QuantizeOnGpu : public testing::TestWithParam<int> {
- protected:
-  void SetUp() override { simt::SetOptions(AllSchedules()[static_cast<size_t>(GetParam())]); }
-  void TearDown() override { simt::SetOptions({}); }
-};
-INSTANTIATE_TEST_SUITE_P(Schedules, QuantizeOnGpu, testing::Values(0, 1, 2));
+INSTANTIATE_TEST_SUITE_P(Schedules, OnGpu, testing::Values(0, 1, 2));
 
 struct Result {
   std::vector<int8_t> codes;
@@ -34,7 +29,7 @@ Result Quantized(const std::vector<float>& x, int64_t rows, int64_t cols, int64_
   return {codes.Values(), scales.Values()};
 }
 
-TEST_P(QuantizeOnGpu, RoundsToTheNearestOf127Steps) {
+TEST_P(OnGpu, RoundsToTheNearestOf127Steps) {
   for (const auto& [rows, cols, padding, offset] :
        std::vector<std::array<int64_t, 4>>{{1, 32, 0, 0}, {3, 96, 4, 0}, {5, 1056, 0, 1}, {2, 2048, 3, 2}}) {
     const std::vector<float> x = RandomActivations(rows * cols, 5);
@@ -56,7 +51,7 @@ TEST_P(QuantizeOnGpu, RoundsToTheNearestOf127Steps) {
   }
 }
 
-TEST_P(QuantizeOnGpu, ZerosStayZeroAndWhatIsNoNumberStaysNone) {
+TEST_P(OnGpu, ZerosStayZeroAndWhatIsNoNumberStaysNone) {
   std::vector<float> x(5 * 32, 0.0f);
   x[32] = 1e-31f;
   x[64 + 7] = NAN;

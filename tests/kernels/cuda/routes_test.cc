@@ -4,17 +4,13 @@
 #include <random>
 #include <vector>
 
-#include "tests/simt/simt_test_util.h"
+#include "tests/kernels/cuda/device_array.h"
+#include "tests/kernels/cuda/on_gpu.h"
 
 namespace barn {
 namespace {
 
-class RoutesOnGpu : public testing::TestWithParam<int> {
- protected:
-  void SetUp() override { simt::SetOptions(AllSchedules()[static_cast<size_t>(GetParam())]); }
-  void TearDown() override { simt::SetOptions({}); }
-};
-INSTANTIATE_TEST_SUITE_P(Schedules, RoutesOnGpu, testing::Values(0, 1, 2));
+INSTANTIATE_TEST_SUITE_P(Schedules, OnGpu, testing::Values(0, 1, 2));
 
 void ExpectSorted(const std::vector<int32_t>& routes, int64_t experts, int64_t tile_pairs) {
   const auto count = static_cast<int64_t>(routes.size());
@@ -60,7 +56,7 @@ void ExpectSorted(const std::vector<int32_t>& routes, int64_t experts, int64_t t
   }
 }
 
-TEST_P(RoutesOnGpu, ComeInOrderOfTheirExperts) {
+TEST_P(OnGpu, ComeInOrderOfTheirExperts) {
   std::mt19937 random(4);
   for (const auto& [count, experts, tile] : std::vector<std::array<int64_t, 3>>{
            {1, 1, 16}, {7, 3, 16}, {64, 2, 16}, {65, 33, 16}, {400, 5, 64}, {300, 130, 16}, {50, 1024, 16}}) {

@@ -5,16 +5,10 @@
 #include <vector>
 
 #include "kernels/cuda/rows.h"
-#include "tests/simt/simt_test_util.h"
+#include "tests/kernels/cuda/device_array.h"
+#include "tests/kernels/cuda/on_gpu.h"
 
 namespace barn {
-
-// A test that runs in every schedule.
-class OnGpu : public testing::TestWithParam<int> {
- protected:
-  void SetUp() override { simt::SetOptions(AllSchedules()[static_cast<size_t>(GetParam())]); }
-  void TearDown() override { simt::SetOptions({}); }
-};
 
 // How rows lie in memory: floats between them, and before the first.
 struct Placement {

@@ -6,6 +6,7 @@
 #include "kernels/cuda/weight_dispatch.h"
 #include "tests/kernels/cuda/cuda_test_util.h"
 #include "tests/kernels/quant_oracle.h"
+#include "tests/simt/simt_test_util.h"
 
 namespace barn {
 namespace {
