@@ -23,7 +23,9 @@ std::optional<ApiError> CheckShared(const ServedModel& model, const SharedFields
                       absl::StrCat("'logit_bias' names token ", id, ", the last one is ", model.tokenizer.size() - 1));
     }
   }
-  const absl::Status status = Validate(shared.sampling, model.tokenizer.size());
+  SamplingParams sampling = shared.sampling;
+  sampling.tokenizer = &model.tokenizer;
+  const absl::Status status = Validate(sampling, model.tokenizer.size());
   return status.ok() ? std::nullopt : std::optional<ApiError>(FromStatus(status));
 }
 
@@ -48,11 +50,13 @@ void Truncate(const ServedModel& model, int64_t tokens_max, std::vector<int32_t>
   ids.erase(first, first + excess);
 }
 
-GenerateRequest EngineRequest(const SharedFields& shared, std::vector<int32_t> prompt, int64_t max_tokens) {
+GenerateRequest EngineRequest(const ServedModel& model, const SharedFields& shared, std::vector<int32_t> prompt,
+                              int64_t max_tokens) {
   GenerateRequest request;
   request.prompt = std::move(prompt);
   request.max_tokens = max_tokens;
   request.sampling = shared.sampling;
+  request.sampling.tokenizer = &model.tokenizer;
   request.top_logprobs = shared.top_logprobs;
   request.ignore_end = shared.ignore_eos;
   request.timeout = shared.timeout;

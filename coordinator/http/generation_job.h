@@ -32,7 +32,8 @@ std::optional<ApiError> CheckFits(absl::string_view param, int64_t prompt_tokens
 // Takes the oldest tokens away until so many are left; a begin token stays where it is.
 void Truncate(const ServedModel& model, int64_t tokens_max, std::vector<int32_t>& ids);
 
-GenerateRequest EngineRequest(const SharedFields& shared, std::vector<int32_t> prompt, int64_t max_tokens);
+GenerateRequest EngineRequest(const ServedModel& model, const SharedFields& shared, std::vector<int32_t> prompt,
+                              int64_t max_tokens);
 
 // n copies; each draws with a seed of its own, or they would all be the same.
 void AddChoices(const SharedFields& shared, const GenerateRequest& request, std::vector<GenerateRequest>& requests);

@@ -1,10 +1,7 @@
 #include "coordinator/http/openai_fields.h"
 
-#include <algorithm>
-#include <limits>
-
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "coordinator/http/sampling_fields.h"
 
 namespace barn {
 namespace {
@@ -12,7 +9,7 @@ namespace {
 // Each of these would change the answer, so ignoring it would mislead.
 constexpr absl::string_view kNotSupported[] = {
     "functions",          "grammar", "json_schema", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
-    "structured_outputs", "audio",   "prediction",  "mirostat",    "min_tokens",   "suffix",
+    "structured_outputs", "audio",   "prediction",  "min_tokens",  "suffix",
 };
 
 // Clients send some of these with every request, set to what asks for nothing.
@@ -38,27 +35,6 @@ void ReadStop(Fields& fields, std::vector<std::string>& stop) {
   if (value != nullptr) ReadStopList(fields, "stop", *value, stop);
 }
 
-void ReadLogitBias(Fields& fields, SamplingParams& sampling) {
-  const nlohmann::json* value = fields.Find("logit_bias");
-  if (value == nullptr) return;
-  if (!value->is_object()) return fields.Fail("logit_bias", "must be an object of token ids to numbers");
-  if (value->size() > kLogitBiasEntriesMax) {
-    return fields.Fail("logit_bias", absl::StrCat("has ", value->size(), " entries, at most ", kLogitBiasEntriesMax));
-  }
-  for (const auto& [key, bias] : value->items()) {
-    int32_t id = 0;
-    if (!absl::SimpleAtoi(key, &id) || id < 0) {
-      return fields.Fail("logit_bias", absl::StrCat("has the key '", key.substr(0, 40), "', which is no token id"));
-    }
-    if (!bias.is_number()) return fields.Fail("logit_bias", absl::StrCat("of token ", id, " must be a number"));
-    const double number = bias.get<double>();
-    if (!(number >= -100 && number <= 100)) {
-      return fields.Fail("logit_bias", absl::StrCat("of token ", id, " is ", number, ", must be from -100 to 100"));
-    }
-    sampling.logit_bias.emplace_back(id, static_cast<float>(number));
-  }
-}
-
 void ReadStream(Fields& fields, SharedFields& shared) {
   shared.stream = fields.Bool("stream", false);
   const nlohmann::json* value = fields.Find("stream_options");
@@ -71,24 +47,6 @@ void ReadStream(Fields& fields, SharedFields& shared) {
 }
 
 }  // namespace
-
-void ReadSampling(Fields& fields, SamplingParams& sampling) {
-  sampling.temperature = static_cast<float>(fields.Number("temperature", 1, 0, 2));
-  sampling.top_p = static_cast<float>(fields.Number("top_p", 1, 0, 1));
-  sampling.min_p = static_cast<float>(fields.Number("min_p", 0, 0, 1));
-  // -1 is how several servers spell "off".
-  const int64_t top_k = fields.Integer("top_k", 0, -1, std::numeric_limits<int32_t>::max());
-  sampling.top_k = static_cast<int>(std::max<int64_t>(0, top_k));
-  sampling.presence_penalty = static_cast<float>(fields.Number("presence_penalty", 0, -2, 2));
-  sampling.frequency_penalty = static_cast<float>(fields.Number("frequency_penalty", 0, -2, 2));
-  const absl::string_view repetition =
-      fields.Find("repetition_penalty") == nullptr ? "repeat_penalty" : "repetition_penalty";
-  sampling.repetition_penalty = static_cast<float>(fields.Number(repetition, 1, 0.01, 10));
-  const auto seed =
-      fields.OptionalInteger("seed", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max());
-  if (seed.has_value()) sampling.seed = static_cast<uint64_t>(*seed);
-  ReadLogitBias(fields, sampling);
-}
 
 void ReadStopList(Fields& fields, absl::string_view name, const nlohmann::json& value, std::vector<std::string>& stop) {
   const nlohmann::json list = value.is_string() ? nlohmann::json::array({value}) : value;

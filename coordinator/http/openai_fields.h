@@ -8,9 +8,6 @@ namespace barn {
 // Reads what both kinds of request have in common, but max_tokens and logprobs.
 void ReadShared(Fields& fields, SharedFields& shared);
 
-// Sampling parameters by the names that most servers share.
-void ReadSampling(Fields& fields, SamplingParams& sampling);
-
 // A string or a list of strings, each of a length from 1 to kStopBytesMax, from the field `name`.
 void ReadStopList(Fields& fields, absl::string_view name, const nlohmann::json& value, std::vector<std::string>& stop);
 

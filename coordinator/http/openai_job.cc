@@ -87,7 +87,7 @@ JobResult CompletionJob(const ServedModel& model, const EngineState& engine, Com
     if (auto error = CheckFits("prompt", count, wanted, context_tokens)) return *error;
     prompt_tokens += count;
     if (request.echo) echo.resize(echo.size() + shared.n, Echo(model.tokenizer, prompt, ids, shared.logprobs));
-    GenerateRequest one = EngineRequest(shared, std::move(ids), wanted);
+    GenerateRequest one = EngineRequest(model, shared, std::move(ids), wanted);
     if (request.echo && shared.logprobs) {
       one.score_from = 0;
       one.score_top_logprobs = shared.top_logprobs;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "coordinator/text/sampler.h"
+#include "coordinator/text/sampling/params.h"
 
 namespace barn {
 

@@ -178,6 +178,7 @@ class StepBuilder {
     if (end == static_cast<int64_t>(sequence.tokens.size()) && sequence.generated() < asked.max_tokens) {
       slice.candidates = std::clamp<int64_t>(std::max<int64_t>(sequence.sampler.CandidatesWanted(), asked.top_logprobs),
                                              1, limits_.vocabulary);
+      slice.deviation = sequence.sampler.WantsDeviation();
       slice.full_logits = asked.full_logits;
     }
     // The token at index i is scored by the row at position i - 1. The last row of the prompt predicts no known token;
@@ -215,6 +216,7 @@ class StepBuilder {
     if (slice.candidates > 0) {
       out.set_want_candidates(true);
       out.set_candidates(static_cast<int32_t>(slice.candidates));
+      out.set_want_deviation(slice.deviation);
       out.set_want_full_logits(slice.full_logits);
       for (const LogitEdit& edit : sequence.sampler.Edits(sequence.tokens, sequence.prompt_tokens)) {
         proto::LogitEdit& wire = *out.add_edits();

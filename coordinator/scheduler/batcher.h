@@ -17,6 +17,7 @@ struct StepSlice {
   int64_t rows = 0;
   int64_t candidates = 0;    // For the last row; 0: none wanted.
   bool takes_best = false;   // Its one token is not known here yet.
+  bool deviation = false;    // Of the last row's logits.
   bool full_logits = false;  // Of the last row.
   int64_t targets = 0;       // Of the last so many rows. The target of a row is the token after it.
   int64_t target_candidates = 0;

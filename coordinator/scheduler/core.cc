@@ -209,7 +209,7 @@ void Core::ApplyStep(const BatchStep& step, const std::vector<const proto::Seque
     counters_.prompt_tokens += std::max<int64_t>(0, prompt_rows);
     const int64_t generated = sequence.generated();
     const FinishReason reason = ApplyResult(slice, results[i], options_.end_ids, sequence, UpdateOf(slice.sequence_id));
-    counters_.generated_tokens += sequence.generated() - generated;
+    counters_.generated_tokens += std::max<int64_t>(0, sequence.generated() - generated);
     if (sequence.generated() > generated) sequence.losses = 0;
     sequences_.LeaveShared(sequence);
     if (reason != FinishReason::kNone) Finish(sequence, reason);

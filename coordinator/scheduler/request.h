@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "coordinator/text/sampler.h"
+#include "coordinator/text/sampling/params.h"
 
 namespace barn {
 

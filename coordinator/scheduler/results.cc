@@ -1,11 +1,11 @@
 #include "coordinator/scheduler/results.h"
 
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <map>
 
 #include "absl/strings/str_format.h"
+#include "coordinator/scheduler/draws.h"
 #include "proto/base/status.h"
 
 namespace barn {
@@ -58,6 +58,9 @@ absl::Status CheckSlice(const StepSlice& slice, const proto::SequenceResult& res
   BARN_RETURN_IF_ERROR(
       CheckCandidates("candidates", result.candidate_ids(), result.candidate_logits(), slice.candidates, vocabulary));
   if (slice.candidates > 0) BARN_RETURN_IF_ERROR(CheckLogsumexp("candidates", result.logsumexp()));
+  if (!(result.logit_deviation() >= 0 && std::isfinite(result.logit_deviation()))) {
+    return absl::InvalidArgumentError(absl::StrFormat("the logits' deviation is %f", result.logit_deviation()));
+  }
   BARN_RETURN_IF_ERROR(CheckFullLogits(result.full_logits(), slice.full_logits ? vocabulary : 0));
   if (result.scores_size() != slice.targets) {
     return absl::InvalidArgumentError(
@@ -70,14 +73,6 @@ absl::Status CheckSlice(const StepSlice& slice, const proto::SequenceResult& res
                                          slice.target_candidates, vocabulary));
   }
   return absl::OkStatus();
-}
-
-std::vector<TokenLogprob> TopLogprobs(const Ids& ids, const Logits& logits, double logsumexp, int count) {
-  std::vector<TokenLogprob> top;
-  for (int i = 0; i < count && i < ids.size(); ++i) {
-    top.push_back({.id = ids[i], .logprob = static_cast<float>(LogProbability(logits[i], logsumexp))});
-  }
-  return top;
 }
 
 void AddScores(const StepSlice& slice, const proto::SequenceResult& result, Sequence& sequence, RequestUpdate& update) {
@@ -94,30 +89,6 @@ void AddScores(const StepSlice& slice, const proto::SequenceResult& result, Sequ
                                                        score.logsumexp(), sequence.request.score_top_logprobs)});
     sequence.next_score = index + 1;
   }
-}
-
-GeneratedToken DrawToken(const proto::SequenceResult& result, Sequence& sequence) {
-  std::vector<Candidate> candidates;
-  candidates.reserve(result.candidate_ids_size());
-  for (int i = 0; i < result.candidate_ids_size(); ++i) {
-    candidates.push_back({.id = result.candidate_ids(i), .logit = result.candidate_logits(i)});
-  }
-  GeneratedToken token;
-  token.id = sequence.sampler.Draw(candidates, result.logsumexp());
-  for (const Candidate& candidate : candidates) {
-    if (candidate.id == token.id) {
-      token.logprob = static_cast<float>(LogProbability(candidate.logit, result.logsumexp()));
-      break;
-    }
-  }
-  token.top =
-      TopLogprobs(result.candidate_ids(), result.candidate_logits(), result.logsumexp(), sequence.request.top_logprobs);
-  static_assert(std::endian::native == std::endian::little);
-  token.full_logits.resize(result.full_logits().size() / 4);
-  if (!token.full_logits.empty()) {
-    std::memcpy(token.full_logits.data(), result.full_logits().data(), token.full_logits.size() * 4);
-  }
-  return token;
 }
 
 }  // namespace
@@ -159,14 +130,13 @@ FinishReason ApplyResult(const StepSlice& slice, const proto::SequenceResult* re
   update.cached_tokens = sequence.cached_tokens;
   if (slice.targets > 0) AddScores(slice, *result, sequence, update);
   if (slice.candidates > 0) {
-    update.tokens.push_back(DrawToken(*result, sequence));
-    const int32_t id = update.tokens.back().id;
-    sequence.tokens.push_back(id);
-    if (!sequence.request.ignore_end && end_ids.contains(id)) return FinishReason::kEnd;
+    const FinishReason reason = DrawToken(*result, end_ids, sequence, update);
+    if (reason != FinishReason::kNone) return reason;
   }
   const bool all_computed = sequence.computed >= sequence.prompt_tokens;
-  return all_computed && sequence.generated() >= sequence.request.max_tokens ? FinishReason::kLength
-                                                                             : FinishReason::kNone;
+  if (!all_computed || sequence.generated() < sequence.request.max_tokens) return FinishReason::kNone;
+  ReleaseHeld(0, sequence, update);
+  return FinishReason::kLength;
 }
 
 }  // namespace barn

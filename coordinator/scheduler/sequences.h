@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <map>
+#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
@@ -13,8 +15,16 @@
 #include "coordinator/scheduler/kv_blocks.h"
 #include "coordinator/scheduler/request.h"
 #include "coordinator/text/sampler.h"
+#include "coordinator/text/sampling/banned_strings.h"
 
 namespace barn {
+
+// A drawn token and what else could have been drawn.
+struct HeldDraw {
+  GeneratedToken token;
+  std::vector<Candidate> candidates;  // Best first.
+  LogitSummary all;
+};
 
 // A request on its way. 0 <= computed <= scheduled <= tokens.size() + 1: the workers have returned the first `computed`
 // tokens, and the first `scheduled` are sent or were found, perhaps with the one after the last that is known here
@@ -44,6 +54,9 @@ struct Sequence {
   int losses = 0;  // Of workers since it last got a token.
   int steps_in_flight = 0;
   int64_t last_step = 0;  // The last step that took rows of it; the least recent goes first.
+  // With banned strings: what was drawn and may still be taken back.
+  std::unique_ptr<BannedStrings> banned;
+  std::deque<HeldDraw> held;
   bool running = false;
   bool finished = false;  // The caller has its last update; only steps in flight keep it.
 

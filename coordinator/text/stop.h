@@ -1,14 +1,15 @@
 #pragma once
 
-#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "coordinator/text/pattern_matcher.h"
+
 namespace barn {
 
 // Ends an answer at the first of its stop strings, however the text arrives in parts: what may still become a stop
-// string is held back. Constant time per byte and stop string (Knuth, Morris and Pratt 1977).
+// string is held back.
 class StopMatcher {
  public:
   explicit StopMatcher(std::vector<std::string> stops);  // Empty ones never match.
@@ -27,13 +28,7 @@ class StopMatcher {
   const std::string& matched() const { return matched_; }  // The stop string that ended it; empty if none did.
 
  private:
-  struct Pattern {
-    std::string text;
-    std::vector<size_t> border;  // [i]: length of the longest proper prefix of text[0, i] that also ends it.
-    size_t matched_bytes = 0;    // Longest prefix that the text ends with now.
-  };
-
-  std::vector<Pattern> patterns_;
+  PatternMatcher patterns_;
   std::string held_;
   std::string matched_;
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/cluster/sim_cluster.h"
 
@@ -290,6 +291,69 @@ TEST(ClusterSim, WhereBlocksRunOutRequestsWaitTheirTurn) {
     EXPECT_THAT(sim.errors(), IsEmpty());
     EXPECT_THAT(roomy.errors(), IsEmpty());
   }
+}
+
+// Token i prints as "<i>".
+std::unique_ptr<Tokenizer> NumberTokenizer() {
+  Vocabulary vocabulary;
+  vocabulary.model = "none";
+  vocabulary.id_count = FakeModel().vocabulary;
+  return *Tokenizer::Create(std::move(vocabulary));
+}
+
+// A banned string takes tokens back, also over blocks that are published, whatever else happens to the request.
+TEST(ClusterSim, WhatIsTakenBackIsComputedAnew) {
+  const std::unique_ptr<Tokenizer> tokenizer = NumberTokenizer();
+  int64_t preemptions = 0, recovered = 0;
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    const SimOptions options = RandomOptions(seed);
+    std::mt19937_64 random(seed);
+    std::vector<GenerateRequest> requests;
+    for (int i = 0; i < 8; ++i) {
+      GenerateRequest request = TeamRequest(random, 12, 40);
+      request.timeout = absl::Hours(24);
+      request.sampling.temperature = i % 2;
+      request.sampling.seed = i;
+      request.sampling.tokenizer = tokenizer.get();
+      // Any token may begin one of these; which numbers go on decides.
+      for (int k = 0; k < 6; ++k) {
+        const auto digit = [&] { return std::uniform_int_distribution<int>(0, 9)(random); };
+        request.sampling.banned_strings.push_back(absl::StrCat(digit(), "><", digit()));
+        request.sampling.banned_strings.push_back(absl::StrCat(digit(), "><", digit(), digit(), "><", digit()));
+      }
+      requests.push_back(request);
+    }
+    SimOptions calm{.workers = 1, .seed = 1, .kv_blocks = 600, .step_tokens_max = 64};
+    SimCluster alone(calm), together(options);
+    for (SimCluster* sim : {&alone, &together}) {
+      sim->StartAll();
+      sim->RunUntilReady(absl::Seconds(20));
+      for (const GenerateRequest& request : requests) sim->Submit(request);
+      if (seed % 4 == 0 && sim == &together) {
+        sim->RunFor(absl::Milliseconds(500));
+        sim->Kill(0, false);
+        sim->Restart(0);
+      }
+      EXPECT_TRUE(sim->RunUntilIdle(absl::Minutes(10)));
+      EXPECT_THAT(sim->errors(), IsEmpty());
+    }
+    preemptions += together.core().State().preemptions_total;
+    recovered += together.core().State().requests_recovered_total;
+    for (const auto& [id, reply] : together.replies()) {
+      if (!reply.verdict.ok() || reply.finish == FinishReason::kError) continue;  // The queue was full, or it was lost.
+      EXPECT_EQ(reply.tokens, alone.replies().at(id).tokens) << "request " << id;
+      EXPECT_EQ(reply.finish, alone.replies().at(id).finish) << "request " << id;
+      std::string text;
+      for (const int32_t token : reply.tokens) absl::StrAppend(&text, "<", token, ">");
+      for (const std::string& banned : reply.request.sampling.banned_strings) {
+        EXPECT_FALSE(absl::StrContains(text, banned)) << banned << " in " << text;
+      }
+    }
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(preemptions, 20);
+  EXPECT_GT(recovered, 20);
 }
 
 TEST(ClusterSim, AlikePromptsAreComputedOnce) {

@@ -52,6 +52,7 @@ class FakeStage {
   const proto::LoadRequest load_;
   std::vector<int32_t> cells_;  // [kv_blocks * kv_block_tokens]
   std::map<int64_t, std::vector<int32_t>> tables_;
+  std::map<int64_t, std::map<int32_t, int64_t>> overwritten_;  // Blocks of a sequence's table by who wrote to them.
   std::map<int64_t, int32_t> best_;  // Of sequences of which the last step wanted one candidate.
   std::vector<std::string> errors_;
 };

@@ -18,6 +18,9 @@ struct LogitChange {
 // a number (infinities ban or force an id and are fine).
 absl::Status CheckChanges(std::span<const LogitChange> changes, int64_t vocabulary);
 
+// The standard deviation of the finite ones among `logits`; 0 if there is none.
+double Deviation(std::span<const float> logits);
+
 // logits: f32[V], changed in place. The changes passed CheckChanges.
 void ApplyChanges(std::span<const LogitChange> changes, std::span<float> logits);
 

@@ -26,8 +26,9 @@ void AddScore(const proto::StepSequence& sequence, int target, const LogitRankin
   }
 }
 
-void AddCandidates(const LogitRanking& ranking, proto::SequenceResult& out) {
+void AddCandidates(const proto::StepSequence& sequence, const LogitRanking& ranking, proto::SequenceResult& out) {
   out.set_logsumexp(ranking.logsumexp);
+  if (sequence.want_deviation()) out.set_logit_deviation(Deviation(ranking.logits));
   for (const RankedLogit& candidate : ranking.best) {
     out.add_candidate_ids(candidate.id);
     out.add_candidate_logits(candidate.logit);
@@ -115,7 +116,7 @@ void Stage::AddLastRows(const proto::StepRequest& request, const StepPlan& plan,
   RankLastRows(
       request, plan, rows, logits, [](const proto::StepSequence&) { return true; },
       [&](const LogitRow& row, const LogitRanking& ranking) {
-        AddCandidates(ranking, *result.mutable_sequences(row.sequence));
+        AddCandidates(request.sequences(row.sequence), ranking, *result.mutable_sequences(row.sequence));
       });
 }
 

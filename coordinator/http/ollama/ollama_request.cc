@@ -10,6 +10,7 @@
 #include "coordinator/http/openai_request.h"
 #include "coordinator/http/openai_tools.h"
 #include "coordinator/http/ordered_json.h"
+#include "coordinator/http/sampling_fields.h"
 #include "coordinator/text/jinja/json_value.h"
 
 namespace barn {
@@ -51,9 +52,9 @@ void ReadOptions(Fields& fields, SharedFields& shared) {
   Fields options(value == nullptr ? *none : *value, "options.");
   ReadSampling(options, shared.sampling);
   // What Ollama's clients count on when they say nothing.
-  if (options.Find("temperature") == nullptr) shared.sampling.temperature = 0.8F;
+  if (options.Find("temperature") == nullptr) shared.sampling.temperature = 0.8;
   if (options.Find("top_k") == nullptr) shared.sampling.top_k = 40;
-  if (options.Find("top_p") == nullptr) shared.sampling.top_p = 0.9F;
+  if (options.Find("top_p") == nullptr) shared.sampling.top_p = 0.9;
   // -1 and -2: as much as there is room for.
   const auto count = options.OptionalInteger("num_predict", -2, kMaxTokensMax);
   if (count.has_value() && *count > 0) shared.max_tokens = *count;

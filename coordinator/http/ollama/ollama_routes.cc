@@ -54,7 +54,7 @@ std::variant<ApiError, PreparedChat> PrepareRaw(const ServedModel& model, const 
   const int64_t room = std::max<int64_t>(1, context_tokens - chat.prompt_tokens);
   const int64_t max_tokens = shared.max_tokens.value_or(room);
   if (auto error = CheckFits("prompt", chat.prompt_tokens, max_tokens, context_tokens)) return *error;
-  AddChoices(shared, EngineRequest(shared, *std::move(ids), max_tokens), chat.requests);
+  AddChoices(shared, EngineRequest(model, shared, *std::move(ids), max_tokens), chat.requests);
   chat.shape.stop = shared.stop;
   return chat;
 }

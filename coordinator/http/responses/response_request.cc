@@ -8,6 +8,7 @@
 #include "coordinator/http/openai_request.h"
 #include "coordinator/http/openai_tools.h"
 #include "coordinator/http/ordered_json.h"
+#include "coordinator/http/sampling_fields.h"
 #include "coordinator/text/jinja/json_value.h"
 
 namespace barn {

@@ -182,6 +182,50 @@ TEST(Completions, PassesEverySettingOn) {
   EXPECT_TRUE(got.ignore_end);
 }
 
+TEST(Completions, PassesTheSamplersOfLlamaServerOn) {
+  TestServer server;
+  HttpClient client(server.port());
+  const json request = {{"prompt", "a"},
+                        {"max_tokens", 2},
+                        {"typical_p", 0.9},
+                        {"top_n_sigma", 1.5},
+                        {"xtc_probability", 0.5},
+                        {"xtc_threshold", 0.2},
+                        {"dynatemp_range", 0.25},
+                        {"dynatemp_exponent", 2},
+                        {"mirostat", 2},
+                        {"mirostat_tau", 4},
+                        {"mirostat_eta", 0.2},
+                        {"repeat_last_n", 64},
+                        {"dry_multiplier", 0.8},
+                        {"dry_base", 2},
+                        {"dry_allowed_length", 3},
+                        {"dry_penalty_last_n", 100},
+                        {"dry_sequence_breakers", {"\n", "#"}},
+                        {"banned_strings", {"Foo"}},
+                        {"samplers", {"top_k", "temperature"}}};
+  ASSERT_EQ(client.Post("/v1/completions", request).status, 200);
+  const SamplingParams got = server.engine.submitted()[0].sampling;
+  EXPECT_EQ(got.typical_p, 0.9);
+  EXPECT_EQ(got.top_n_sigma, 1.5);
+  EXPECT_EQ(got.xtc_probability, 0.5);
+  EXPECT_EQ(got.xtc_threshold, 0.2);
+  EXPECT_EQ(got.dynatemp_range, 0.25);
+  EXPECT_EQ(got.dynatemp_exponent, 2);
+  EXPECT_EQ(got.mirostat, 2);
+  EXPECT_EQ(got.mirostat_tau, 4);
+  EXPECT_EQ(got.mirostat_eta, 0.2);
+  EXPECT_EQ(got.repeat_last_n, 64);
+  EXPECT_EQ(got.dry_multiplier, 0.8);
+  EXPECT_EQ(got.dry_base, 2);
+  EXPECT_EQ(got.dry_allowed_length, 3);
+  EXPECT_EQ(got.dry_penalty_last_n, 100);
+  EXPECT_EQ(got.dry_sequence_breakers, (std::vector<std::string>{"\n", "#"}));
+  EXPECT_EQ(got.banned_strings, (std::vector<std::string>{"Foo"}));
+  EXPECT_EQ(got.samplers, (std::vector<SamplerKind>{SamplerKind::kTopK, SamplerKind::kTemperature}));
+  EXPECT_EQ(got.tokenizer, &TestTokenizer());
+}
+
 TEST(Completions, DefaultsAreThoseOfTheDialect) {
   TestServer server;
   HttpClient client(server.port());

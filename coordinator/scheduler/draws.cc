@@ -1,0 +1,118 @@
+#include "coordinator/scheduler/draws.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+
+namespace barn {
+namespace {
+
+// What banned strings may cost: tries at one step, which nobody else's step may wait for, and draws of a whole answer.
+constexpr int kTriesMax = 200;
+constexpr int64_t kDrawsPerToken = 8;
+constexpr int64_t kDrawsFree = 64;
+
+std::vector<Candidate> ReadCandidates(const proto::SequenceResult& result) {
+  std::vector<Candidate> candidates;
+  candidates.reserve(result.candidate_ids_size());
+  for (int i = 0; i < result.candidate_ids_size(); ++i) {
+    candidates.push_back({.id = result.candidate_ids(i), .logit = result.candidate_logits(i)});
+  }
+  return candidates;
+}
+
+void Draw(Sampler& sampler, HeldDraw& draw) {
+  draw.token.id = sampler.Draw(draw.candidates, draw.all);
+  for (const Candidate& candidate : draw.candidates) {
+    if (candidate.id != draw.token.id) continue;
+    draw.token.logprob = static_cast<float>(LogProbability(candidate.logit, draw.all.logsumexp));
+    return;
+  }
+}
+
+// Takes back the newest `count` tokens and draws another one in the place of their first. False: there is none.
+bool Redraw(int64_t count, Sequence& sequence) {
+  const size_t kept = sequence.held.size() - static_cast<size_t>(count);
+  sequence.held.resize(kept + 1);
+  HeldDraw& draw = sequence.held.back();
+  sequence.tokens.resize(sequence.tokens.size() - static_cast<size_t>(count));
+  sequence.sampler.Forget();
+  std::erase_if(draw.candidates, [&](const Candidate& c) { return c.id == draw.token.id; });
+  if (draw.candidates.empty()) return false;
+  Draw(sequence.sampler, draw);
+  sequence.tokens.push_back(draw.token.id);
+  sequence.computed = std::min(sequence.computed, static_cast<int64_t>(sequence.tokens.size()) - 1);
+  sequence.scheduled = std::min(sequence.scheduled, sequence.computed);
+  // Where it began to run again behind this place: who has computed all that is known is no prompt.
+  sequence.known_at_start = std::min(sequence.known_at_start, sequence.known());
+  return true;
+}
+
+FinishReason Ban(Sequence& sequence, RequestUpdate& update) {
+  int tries = 0;
+  for (int64_t back = 0; (back = sequence.banned->Push(sequence.tokens.back())) > 0;) {
+    if (sequence.sampler.draws() > kDrawsPerToken * sequence.request.max_tokens + kDrawsFree) {
+      sequence.held.resize(sequence.held.size() - static_cast<size_t>(back));
+      sequence.tokens.resize(sequence.tokens.size() - static_cast<size_t>(back));
+      ReleaseHeld(0, sequence, update);
+      return FinishReason::kLength;
+    }
+    if (++tries > kTriesMax || !Redraw(back, sequence)) {
+      update.status = absl::InvalidArgumentError(absl::StrFormat(
+          "banned_strings leave nothing to say after %d tokens, %d were tried", sequence.generated(), tries));
+      return FinishReason::kError;
+    }
+  }
+  ReleaseHeld(sequence.banned->held(), sequence, update);
+  return FinishReason::kNone;
+}
+
+}  // namespace
+
+std::vector<TokenLogprob> TopLogprobs(const google::protobuf::RepeatedField<int32_t>& ids,
+                                      const google::protobuf::RepeatedField<float>& logits, double logsumexp,
+                                      int count) {
+  std::vector<TokenLogprob> top;
+  for (int i = 0; i < count && i < ids.size(); ++i) {
+    top.push_back({.id = ids[i], .logprob = static_cast<float>(LogProbability(logits[i], logsumexp))});
+  }
+  return top;
+}
+
+FinishReason DrawToken(const proto::SequenceResult& result, const std::set<int32_t>& end_ids, Sequence& sequence,
+                       RequestUpdate& update) {
+  HeldDraw draw{.token = {},
+                .candidates = ReadCandidates(result),
+                .all = {.logsumexp = result.logsumexp(), .deviation = result.logit_deviation()}};
+  Draw(sequence.sampler, draw);
+  draw.token.top =
+      TopLogprobs(result.candidate_ids(), result.candidate_logits(), result.logsumexp(), sequence.request.top_logprobs);
+  static_assert(std::endian::native == std::endian::little);
+  draw.token.full_logits.resize(result.full_logits().size() / 4);
+  if (!draw.token.full_logits.empty()) {
+    std::memcpy(draw.token.full_logits.data(), result.full_logits().data(), draw.token.full_logits.size() * 4);
+  }
+  sequence.tokens.push_back(draw.token.id);
+  if (sequence.banned == nullptr) {
+    update.tokens.push_back(std::move(draw.token));
+  } else {
+    sequence.held.push_back(std::move(draw));
+    const FinishReason reason = Ban(sequence, update);
+    if (reason != FinishReason::kNone) return reason;
+  }
+  if (sequence.request.ignore_end || !end_ids.contains(sequence.tokens.back())) return FinishReason::kNone;
+  ReleaseHeld(0, sequence, update);
+  return FinishReason::kEnd;
+}
+
+void ReleaseHeld(int64_t keep, Sequence& sequence, RequestUpdate& update) {
+  while (static_cast<int64_t>(sequence.held.size()) > keep) {
+    update.tokens.push_back(std::move(sequence.held.front().token));
+    sequence.held.pop_front();
+  }
+}
+
+}  // namespace barn
