@@ -1,6 +1,7 @@
 #include "coordinator/http/api.h"
 
 #include <exception>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -34,6 +35,11 @@ RouteResult Metrics(const ApiContext& context, const HttpRequest&) {
   return reply;
 }
 
+ServedModel WithGrammars(ServedModel model) {
+  if (model.grammars == nullptr) model.grammars = std::make_shared<grammar::GrammarCache>(model.tokenizer);
+  return model;
+}
+
 // A path may stand here once for each of its methods.
 constexpr ApiRoute kRoutes[] = {
     {"/health", "GET", &Health},
@@ -65,7 +71,7 @@ constexpr ApiRoute kRoutes[] = {
 }  // namespace
 
 Api::Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics)
-    : model_(std::move(model)),
+    : model_(WithGrammars(std::move(model))),
       engine_(engine),
       metrics_(metrics),
       context_{.model = model_, .engine = engine_, .metrics = metrics_} {}

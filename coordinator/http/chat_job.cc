@@ -142,7 +142,9 @@ std::variant<ApiError, PreparedChat> PrepareChat(const ServedModel& model, const
   chat.prompt_tokens = static_cast<int64_t>(prompt.ids.size());
   const int64_t max_tokens = shared.max_tokens.value_or(std::max<int64_t>(1, context_tokens - chat.prompt_tokens));
   if (auto error = CheckFits("messages", chat.prompt_tokens, max_tokens, context_tokens)) return *error;
-  AddChoices(shared, EngineRequest(model, shared, std::move(prompt.ids), max_tokens), chat.requests);
+  GenerateRequest one = EngineRequest(model, shared, std::move(prompt.ids), max_tokens);
+  if (auto error = HoldToForm(model, shared, one)) return *error;
+  AddChoices(shared, one, chat.requests);
   if (model.chat_template != nullptr) chat.shape.format = &model.chat_template->format();
   if (request.tool_choice.kind != ToolChoice::Kind::kNone) chat.shape.parser.tools = request.tool_specs;
   chat.shape.parser.one_call = !request.parallel_tool_calls;

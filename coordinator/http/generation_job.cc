@@ -63,6 +63,15 @@ GenerateRequest EngineRequest(const ServedModel& model, const SharedFields& shar
   return request;
 }
 
+std::optional<ApiError> HoldToForm(const ServedModel& model, const SharedFields& shared, GenerateRequest& request) {
+  const AnswerForm& form = shared.form;
+  if (form.field.empty()) return std::nullopt;
+  absl::StatusOr<grammar::Constraint> compiled = model.grammars->Get(form.source);
+  if (!compiled.ok()) return BadParam(form.field, absl::StrCat("'", form.field, "': ", compiled.status().message()));
+  request.constraint = *std::move(compiled);
+  return std::nullopt;
+}
+
 void AddChoices(const SharedFields& shared, const GenerateRequest& request, std::vector<GenerateRequest>& requests) {
   for (int64_t i = 0; i < shared.n; ++i) {
     requests.push_back(request);

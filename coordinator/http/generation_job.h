@@ -35,6 +35,9 @@ void Truncate(const ServedModel& model, int64_t tokens_max, std::vector<int32_t>
 GenerateRequest EngineRequest(const ServedModel& model, const SharedFields& shared, std::vector<int32_t> prompt,
                               int64_t max_tokens);
 
+// Compiles what the answer is held to. 400 names the field, and the place in its grammar or schema.
+std::optional<ApiError> HoldToForm(const ServedModel& model, const SharedFields& shared, GenerateRequest& request);
+
 // n copies; each draws with a seed of its own, or they would all be the same.
 void AddChoices(const SharedFields& shared, const GenerateRequest& request, std::vector<GenerateRequest>& requests);
 

@@ -8,8 +8,8 @@ namespace {
 
 // Each of these would change the answer, so ignoring it would mislead.
 constexpr absl::string_view kNotSupported[] = {
-    "functions",          "grammar", "json_schema", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
-    "structured_outputs", "audio",   "prediction",  "min_tokens",  "suffix",
+    "functions",          "json_schema", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
+    "structured_outputs", "audio",       "prediction",  "min_tokens",   "suffix",
 };
 
 // Clients send some of these with every request, set to what asks for nothing.
@@ -21,12 +21,6 @@ void RefuseUnsupported(Fields& fields) {
   for (const absl::string_view name : kNotSupported) {
     const nlohmann::json* value = fields.Find(name);
     if (value != nullptr && !AsksForNothing(*value)) fields.Fail(name, "is not supported by this server yet");
-  }
-  const nlohmann::json* format = fields.Find("response_format");
-  if (format == nullptr) return;
-  if (!format->is_object()) return fields.Fail("response_format", "must be an object");
-  if (format->value("type", nlohmann::json()) != "text") {
-    fields.Fail("response_format", "may only be {\"type\": \"text\"} yet: this server does not constrain answers");
   }
 }
 
@@ -68,11 +62,15 @@ void ReadStopList(Fields& fields, absl::string_view name, const nlohmann::json& 
 void ReadShared(Fields& fields, SharedFields& shared) {
   shared.model = fields.String("model", "");
   RefuseUnsupported(fields);
+  ReadAnswerForm(fields, shared.form);
   ReadSampling(fields, shared.sampling);
   ReadStop(fields, shared.stop);
   ReadStream(fields, shared);
   shared.n = fields.Integer("n", 1, 1, kChoicesMax);
   shared.ignore_eos = fields.Bool("ignore_eos", false);
+  if (shared.ignore_eos && !shared.form.field.empty()) {
+    fields.Fail("ignore_eos", absl::StrCat("cannot be combined with ", shared.form.field));
+  }
   shared.truncate = fields.Bool("truncate", false);
   if (fields.Find("timeout") != nullptr) {
     shared.timeout = absl::Seconds(fields.Number("timeout", 0, 0.001, kTimeoutSecondsMax));

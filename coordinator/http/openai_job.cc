@@ -88,6 +88,7 @@ JobResult CompletionJob(const ServedModel& model, const EngineState& engine, Com
     prompt_tokens += count;
     if (request.echo) echo.resize(echo.size() + shared.n, Echo(model.tokenizer, prompt, ids, shared.logprobs));
     GenerateRequest one = EngineRequest(model, shared, std::move(ids), wanted);
+    if (auto error = HoldToForm(model, shared, one)) return *error;
     if (request.echo && shared.logprobs) {
       one.score_from = 0;
       one.score_top_logprobs = shared.top_logprobs;

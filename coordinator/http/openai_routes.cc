@@ -54,12 +54,14 @@ RouteResult OpenAiModel(const ApiContext& context, const HttpRequest& request) {
 RouteResult OpenAiCompletion(const ApiContext& context, const HttpRequest& request) {
   CompletionRequest parsed;
   if (auto error = ReadBody(request, parsed, &ReadCompletionRequest)) return *error;
+  if (auto error = ReadSchema(request.body, parsed.shared.form)) return *error;
   return ToResult(CompletionJob(context.model, context.engine.State(), std::move(parsed)));
 }
 
 RouteResult OpenAiChat(const ApiContext& context, const HttpRequest& request) {
   ChatRequest parsed;
   if (auto error = ReadBody(request, parsed, &ReadChatRequest)) return *error;
+  if (auto error = ReadSchema(request.body, parsed.shared.form)) return *error;
   if (auto error = ReadTemplateInputs(request.body, parsed)) return *error;
   return ToResult(ChatJob(context.model, context.engine.State(), parsed));
 }

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "coordinator/text/chat_template.h"
+#include "coordinator/text/grammar/grammar_cache.h"
 #include "coordinator/text/tokenizer.h"
 
 namespace barn {
@@ -35,6 +36,8 @@ struct ServedModel {
   // Null: chats are rendered as plain text with roles, or refused where `chat_template_error` says why.
   std::shared_ptr<const ChatTemplate> chat_template = nullptr;
   std::string chat_template_error = {};
+  // For answers that are held to a form; made by the server if it is null.
+  std::shared_ptr<grammar::GrammarCache> grammars = nullptr;
   int64_t context_tokens = 0;  // Longest prompt plus answer of one request; 0: as the engine says.
   ModelFacts facts = {};
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "coordinator/http/answer_form.h"
 #include "coordinator/text/sampling/params.h"
 
 namespace barn {
@@ -26,6 +27,7 @@ struct SharedFields {
   std::optional<int64_t> max_tokens;
   int64_t n = 1;
   std::vector<std::string> stop;  // None is empty.
+  AnswerForm form;
   bool stream = false;
   bool include_usage = false;
   bool ignore_eos = false;  // Extension: generate max_tokens whatever the model says.

@@ -18,6 +18,20 @@ constexpr int64_t kRowsRounding = 16;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+void WriteMask(const grammar::TokenMask& mask, proto::TokenMask& out) {
+  if (mask.form() == grammar::TokenMask::Form::kBits) {
+    out.set_bits(mask.bits());
+    return;
+  }
+  out.set_named_are_forbidden(mask.form() == grammar::TokenMask::Form::kForbidden);
+  int32_t last = -1;
+  out.mutable_named_gaps()->Reserve(static_cast<int>(mask.named().size()));
+  for (const int32_t id : mask.named()) {
+    out.add_named_gaps(static_cast<uint32_t>(id - last));
+    last = id;
+  }
+}
+
 class StepBuilder {
  public:
   StepBuilder(const BatchLimits& limits, int64_t step_id, Sequences& sequences, proto::StepRequest& request)
@@ -75,9 +89,11 @@ class StepBuilder {
   }
 
   bool MayFollow(const BatchStep& before) const {
+    // What a mask will allow after this token is not known before it.
     const auto certain = [&](const StepSlice& slice) {
       const Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
-      return sequence.finished || (slice.candidates == 1 && !slice.full_logits && !sequence.sampler.LooksBack());
+      return sequence.finished ||
+             (slice.candidates == 1 && !slice.full_logits && slice.mask == nullptr && !sequence.sampler.LooksBack());
     };
     const auto idle = [](const auto& entry) { return entry.second.finished || entry.second.pending() <= 0; };
     return std::all_of(before.slices.begin(), before.slices.end(), certain) &&
@@ -177,8 +193,9 @@ class StepBuilder {
     const int64_t end = sequence.scheduled + rows;
     if (end == static_cast<int64_t>(sequence.tokens.size()) && sequence.generated() < asked.max_tokens) {
       slice.candidates = std::clamp<int64_t>(std::max<int64_t>(sequence.sampler.CandidatesWanted(), asked.top_logprobs),
-                                             1, limits_.vocabulary);
+                                             1, sequence.mask ? sequence.mask->allowed() : limits_.vocabulary);
       slice.deviation = sequence.sampler.WantsDeviation();
+      slice.mask = sequence.mask;
       slice.full_logits = asked.full_logits;
     }
     // The token at index i is scored by the row at position i - 1. The last row of the prompt predicts no known token;
@@ -225,6 +242,7 @@ class StepBuilder {
         wire.set_repetition(edit.repetition);
       }
     }
+    if (slice.mask != nullptr) WriteMask(*slice.mask, *out.mutable_mask());
     const int64_t last = static_cast<int64_t>(sequence.tokens.size()) - 1;
     for (int64_t i = end - slice.targets; i < end; ++i) out.add_targets(sequence.tokens[std::min(i + 1, last)]);
     out.set_target_candidates(static_cast<int32_t>(slice.target_candidates));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -21,6 +22,7 @@ struct StepSlice {
   bool full_logits = false;  // Of the last row.
   int64_t targets = 0;       // Of the last so many rows. The target of a row is the token after it.
   int64_t target_candidates = 0;
+  std::shared_ptr<const grammar::TokenMask> mask = nullptr;  // What candidates may be; null: anything.
 };
 
 // A step in flight.

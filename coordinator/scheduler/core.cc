@@ -99,10 +99,10 @@ void Core::Handle(const WorkerLost& event) { DropMember(event.worker_id, event.r
 
 void Core::Handle(const RequestSubmitted& event) {
   absl::Status status = CheckSubmission(event);
+  const absl::Time deadline = now_ + event.request.timeout;
+  if (status.ok()) status = sequences_.Add(event.request_id, event.request, event.fallback_seed, deadline);
   if (status.ok()) {
-    const absl::Time deadline = now_ + event.request.timeout;
     next_deadline_ = std::min(next_deadline_, deadline);
-    sequences_.Add(event.request_id, event.request, event.fallback_seed, deadline);
     sequences_.Admit(options_.running_max);
     ++counters_.requests;
   }

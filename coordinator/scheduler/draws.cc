@@ -40,6 +40,7 @@ bool Redraw(int64_t count, Sequence& sequence) {
   HeldDraw& draw = sequence.held.back();
   sequence.tokens.resize(sequence.tokens.size() - static_cast<size_t>(count));
   sequence.sampler.Forget();
+  sequence.matcher = draw.matcher;
   std::erase_if(draw.candidates, [&](const Candidate& c) { return c.id == draw.token.id; });
   if (draw.candidates.empty()) return false;
   Draw(sequence.sampler, draw);
@@ -68,6 +69,22 @@ FinishReason Ban(Sequence& sequence, RequestUpdate& update) {
   }
   ReleaseHeld(sequence.banned->held(), sequence, update);
   return FinishReason::kNone;
+}
+
+// Moves the grammar behind the newest token. Returns why the request is over, kNone when it goes on.
+FinishReason AdvanceGrammar(Sequence& sequence, RequestUpdate& update) {
+  absl::Status status = sequence.matcher->Accept(sequence.tokens.back());
+  if (status.ok() && sequence.matcher->ended()) return FinishReason::kEnd;
+  if (status.ok()) {
+    auto mask = sequence.matcher->Mask();
+    if (mask.ok()) {
+      sequence.mask = *std::move(mask);
+      return FinishReason::kNone;
+    }
+    status = std::move(mask).status();
+  }
+  update.status = std::move(status);
+  return FinishReason::kError;
 }
 
 }  // namespace
@@ -99,13 +116,17 @@ FinishReason DrawToken(const proto::SequenceResult& result, const std::set<int32
   if (sequence.banned == nullptr) {
     update.tokens.push_back(std::move(draw.token));
   } else {
+    draw.matcher = sequence.matcher;
     sequence.held.push_back(std::move(draw));
     const FinishReason reason = Ban(sequence, update);
     if (reason != FinishReason::kNone) return reason;
   }
-  if (sequence.request.ignore_end || !end_ids.contains(sequence.tokens.back())) return FinishReason::kNone;
-  ReleaseHeld(0, sequence, update);
-  return FinishReason::kEnd;
+  const bool ends = !sequence.request.ignore_end && end_ids.contains(sequence.tokens.back());
+  const FinishReason reason = ends               ? FinishReason::kEnd
+                              : sequence.matcher ? AdvanceGrammar(sequence, update)
+                                                 : FinishReason::kNone;
+  if (reason == FinishReason::kEnd) ReleaseHeld(0, sequence, update);
+  return reason;
 }
 
 void ReleaseHeld(int64_t keep, Sequence& sequence, RequestUpdate& update) {

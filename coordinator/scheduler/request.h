@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "coordinator/text/grammar/matcher.h"
 #include "coordinator/text/sampling/params.h"
 
 namespace barn {
@@ -42,6 +43,7 @@ struct GenerateRequest {
   int score_top_logprobs = 0;
   Tenant tenant;
   absl::Duration timeout = absl::InfiniteDuration();  // From submission to the last token; then DeadlineExceeded.
+  grammar::Constraint constraint;                     // What the answer may be; not with ignore_end.
 };
 
 struct TokenLogprob {

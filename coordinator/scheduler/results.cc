@@ -61,6 +61,10 @@ absl::Status CheckSlice(const StepSlice& slice, const proto::SequenceResult& res
   if (!(result.logit_deviation() >= 0 && std::isfinite(result.logit_deviation()))) {
     return absl::InvalidArgumentError(absl::StrFormat("the logits' deviation is %f", result.logit_deviation()));
   }
+  for (const int32_t id : result.candidate_ids()) {
+    if (slice.mask == nullptr || slice.mask->Allows(id)) continue;
+    return absl::InvalidArgumentError(absl::StrFormat("candidates: the mask forbids id %d", id));
+  }
   BARN_RETURN_IF_ERROR(CheckFullLogits(result.full_logits(), slice.full_logits ? vocabulary : 0));
   if (result.scores_size() != slice.targets) {
     return absl::InvalidArgumentError(

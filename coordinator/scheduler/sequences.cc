@@ -62,16 +62,38 @@ absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& b
   }
   if (auto status = Validate(request.sampling, bounds.vocabulary); !status.ok()) return status;
   if (auto status = CheckTenant(request); !status.ok()) return status;
+  if (request.constraint && request.ignore_end) {
+    return absl::InvalidArgumentError("ignore_eos cannot be combined with a grammar, which says where the answer ends");
+  }
+  if (request.constraint && request.constraint.tokens->vocabulary() != bounds.vocabulary) {
+    return absl::InvalidArgumentError(absl::StrFormat("the grammar is for a vocabulary of %d tokens, the model has %d",
+                                                      request.constraint.tokens->vocabulary(), bounds.vocabulary));
+  }
   if (auto status = CheckRange("top_logprobs", request.top_logprobs, 0, bounds.vocabulary); !status.ok()) return status;
   return CheckRange("score_top_logprobs", request.score_top_logprobs, 0, bounds.vocabulary);
 }
 
-void Sequences::Add(int64_t id, GenerateRequest request, uint64_t fallback_seed, absl::Time deadline) {
+absl::Status Sequences::Add(int64_t id, GenerateRequest request, uint64_t fallback_seed, absl::Time deadline) {
   Sequence& added = waiting_.try_emplace(id, id, std::move(request), fallback_seed).first->second;
+  if (absl::Status status = StartGrammar(added); !status.ok()) {
+    waiting_.erase(id);
+    return status;
+  }
   added.deadline = deadline;
   admitted_.Enter(added.request.tenant);
   served_.Enter(added.request.tenant);
   blocked_free_ = -1;
+  return absl::OkStatus();
+}
+
+absl::Status Sequences::StartGrammar(Sequence& sequence) {
+  if (!sequence.request.constraint) return absl::OkStatus();
+  sequence.matcher = matchers_->Start(sequence.request.constraint);
+  if (sequence.matcher->ended()) return absl::InvalidArgumentError("the grammar allows no answer but an empty one");
+  auto mask = sequence.matcher->Mask();
+  if (!mask.ok()) return std::move(mask).status();
+  sequence.mask = *std::move(mask);
+  return absl::OkStatus();
 }
 
 void Sequences::Admit(int64_t running_max) {

@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "coordinator/scheduler/fair_shares.h"
 #include "coordinator/scheduler/kv_blocks.h"
 #include "coordinator/scheduler/request.h"
+#include "coordinator/text/grammar/matcher.h"
 #include "coordinator/text/sampler.h"
 #include "coordinator/text/sampling/banned_strings.h"
 
@@ -24,6 +26,7 @@ struct HeldDraw {
   GeneratedToken token;
   std::vector<Candidate> candidates;  // Best first.
   LogitSummary all;
+  std::optional<grammar::Matcher> matcher = {};  // As it stood before the token.
 };
 
 // A request on its way. 0 <= computed <= scheduled <= tokens.size() + 1: the workers have returned the first `computed`
@@ -37,7 +40,9 @@ struct Sequence {
   int64_t id;
   GenerateRequest request;  // Its prompt has moved to `tokens`.
   Sampler sampler;
-  std::vector<int32_t> tokens;  // Prompt, then what was drawn.
+  std::optional<grammar::Matcher> matcher;         // Stands behind the last token; absent: the answer is free.
+  std::shared_ptr<const grammar::TokenMask> mask;  // What the next token may be.
+  std::vector<int32_t> tokens;                     // Prompt, then what was drawn.
   int64_t prompt_tokens;
   int64_t known_at_start;  // Of `tokens` when it last began to run; up to there it is computed in chunks.
   int64_t scheduled = 0;
@@ -89,7 +94,9 @@ absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& b
 // overtakes the one whose turn it is, so that a long request is not starved.
 class Sequences {
  public:
-  void Add(int64_t id, GenerateRequest request, uint64_t fallback_seed, absl::Time deadline = absl::InfiniteFuture());
+  // InvalidArgument, or what else Matcher::Mask says: the request's grammar cannot begin.
+  absl::Status Add(int64_t id, GenerateRequest request, uint64_t fallback_seed,
+                   absl::Time deadline = absl::InfiniteFuture());
   // Lets waiting requests run as long as there are blocks and places.
   void Admit(int64_t running_max);
   // Running requests only; null for unknown ids.
@@ -133,6 +140,7 @@ class Sequences {
   int64_t cache_hits() const { return cache_hits_; }
 
  private:
+  absl::Status StartGrammar(Sequence& sequence);
   Sequence& NextToAdmit();
   bool Start(Sequence& sequence);
   void Stop(Sequence& sequence);
@@ -152,6 +160,7 @@ class Sequences {
   int64_t preemptions_ = 0;
   int64_t cache_queries_ = 0;
   int64_t cache_hits_ = 0;
+  std::shared_ptr<grammar::Matchers> matchers_ = grammar::Matchers::Create();
 };
 
 }  // namespace barn

@@ -7,6 +7,20 @@
 #include "absl/strings/str_format.h"
 
 namespace barn {
+namespace {
+
+// The ids of a vocabulary that a step lets be candidates.
+std::vector<bool> AllowedIds(const proto::StepSequence& sequence, int vocabulary) {
+  if (!sequence.has_mask()) return std::vector<bool>(vocabulary, true);
+  const proto::TokenMask& mask = sequence.mask();
+  std::vector<bool> allowed(vocabulary, mask.named_are_forbidden());
+  int64_t id = -1;
+  for (const uint32_t gap : mask.named_gaps()) allowed.at(id += gap) = !mask.named_are_forbidden();
+  for (int i = 0; !mask.bits().empty() && i < vocabulary; ++i) allowed[i] = (mask.bits()[i / 8] >> (i % 8) & 1) != 0;
+  return allowed;
+}
+
+}  // namespace
 
 uint64_t FakeModel::Extend(uint64_t hash, int32_t token) {
   hash = (hash ^ static_cast<uint64_t>(token + 1)) * 0x9E3779B97F4A7C15ULL;
@@ -122,8 +136,11 @@ proto::SequenceResult FakeStage::Answer(const proto::StepSequence& sequence, std
   proto::SequenceResult result;
   result.set_sequence_id(sequence.sequence_id());
   if (sequence.want_candidates()) {
-    for (int k = 0; k < sequence.candidates() && k < model_.vocabulary; ++k) {
-      result.add_candidate_ids((model_.Best(rows.back()) + k) % model_.vocabulary);
+    const std::vector<bool> allowed = AllowedIds(sequence, model_.vocabulary);
+    for (int k = 0; result.candidate_ids_size() < sequence.candidates() && k < model_.vocabulary; ++k) {
+      const int32_t id = (model_.Best(rows.back()) + k) % model_.vocabulary;
+      if (!allowed[id]) continue;
+      result.add_candidate_ids(id);
       result.add_candidate_logits(5 - 0.5f * k);
     }
     result.set_logsumexp(model_.LogSumExp());

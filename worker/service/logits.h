@@ -2,8 +2,11 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
+#include <vector>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "proto/cluster.pb.h"
 
 namespace barn {
 
@@ -23,5 +26,20 @@ double Deviation(std::span<const float> logits);
 
 // logits: f32[V], changed in place. The changes passed CheckChanges.
 void ApplyChanges(std::span<const LogitChange> changes, std::span<float> logits);
+
+// The ids that may be candidates (proto TokenMask).
+struct LogitMask {
+  enum class Form { kAll, kBits, kAllowed, kForbidden };
+  Form form = Form::kAll;
+  std::string bits;            // kBits: id i is allowed if bit i % 8 of byte i / 8 is set.
+  std::vector<int32_t> named;  // Else these are allowed, or forbidden; ascending.
+  int64_t allowed = 0;         // How many are.
+};
+
+// InvalidArgument: ids outside of the vocabulary, a wrong number of bits, both forms at once, or nothing allowed.
+absl::StatusOr<LogitMask> ReadMask(const proto::TokenMask& mask, int64_t vocabulary);
+
+// logits: f32[V], changed in place: what is not allowed becomes -infinity.
+void ApplyMask(const LogitMask& mask, std::span<float> logits);
 
 }  // namespace barn

@@ -91,6 +91,7 @@ void Stage::RankLastRows(const proto::StepRequest& request, const StepPlan& plan
     if (ranked(rows[i])) {
       const std::span<float> values = Values(logits, static_cast<int64_t>(i));
       ApplyChanges(plan.changes[rows[i].sequence], values);
+      ApplyMask(plan.masks[rows[i].sequence], values);
       rankings_.push_back({.logits = values, .count = request.sequences(rows[i].sequence).candidates()});
     }
   }

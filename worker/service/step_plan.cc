@@ -110,9 +110,18 @@ absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepL
       return absl::InvalidArgumentError(absl::StrFormat("sequence %d is twice in a step", sequence.sequence_id()));
     }
     plan.changes.emplace_back();
+    plan.masks.emplace_back();
     if (limits.is_last) {
       BARN_RETURN_IF_ERROR(CheckWishes(sequence, limits, &result_bytes));
       BARN_ASSIGN_OR_RETURN(plan.changes.back(), ReadChanges(sequence, limits.vocabulary));
+      if (sequence.has_mask()) {
+        BARN_ASSIGN_OR_RETURN(plan.masks.back(), ReadMask(sequence.mask(), limits.vocabulary));
+        if (sequence.candidates() > plan.masks.back().allowed) {
+          return absl::InvalidArgumentError(absl::StrFormat("sequence %d: %d candidates of %d allowed ids",
+                                                            sequence.sequence_id(), sequence.candidates(),
+                                                            plan.masks.back().allowed));
+        }
+      }
       AddLogitRows(sequence, static_cast<int>(seen.size()) - 1, plan.rows, plan.logit_rows);
     }
     plan.rows += sequence.rows();

@@ -35,6 +35,7 @@ using BestCandidates = std::map<int64_t, int32_t>;
 struct StepPlan {
   std::vector<SequenceStep> sequences;
   std::vector<std::vector<LogitChange>> changes;  // By sequence.
+  std::vector<LogitMask> masks;                   // By sequence.
   std::vector<LogitRow> logit_rows;               // Empty unless this is the last stage.
   int64_t rows = 0;
 };

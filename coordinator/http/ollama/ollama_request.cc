@@ -72,10 +72,7 @@ void ReadCommon(Fields& fields, OllamaRequest& request) {
   ReadOptions(fields, shared);
   ReadThink(fields, request);
   ReadKeepAlive(fields, request);
-  const Json* format = fields.Find("format");
-  if (format != nullptr && *format != "") {
-    fields.Fail("format", "is not supported yet: this server does not constrain answers");
-  }
+  ReadOllamaFormat(fields, shared.form);
 }
 
 ApiError BadMessage(const std::string& where, std::string_view what) {

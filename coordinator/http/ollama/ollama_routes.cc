@@ -54,7 +54,9 @@ std::variant<ApiError, PreparedChat> PrepareRaw(const ServedModel& model, const 
   const int64_t room = std::max<int64_t>(1, context_tokens - chat.prompt_tokens);
   const int64_t max_tokens = shared.max_tokens.value_or(room);
   if (auto error = CheckFits("prompt", chat.prompt_tokens, max_tokens, context_tokens)) return *error;
-  AddChoices(shared, EngineRequest(model, shared, *std::move(ids), max_tokens), chat.requests);
+  GenerateRequest one = EngineRequest(model, shared, *std::move(ids), max_tokens);
+  if (auto error = HoldToForm(model, shared, one)) return *error;
+  AddChoices(shared, one, chat.requests);
   chat.shape.stop = shared.stop;
   return chat;
 }
@@ -66,6 +68,7 @@ RouteResult Generate(const ApiContext& context, const HttpRequest& http, ReadOll
   if (!body.ok()) return FromStatus(body.status());
   OllamaRequest request;
   if (auto error = read(*body, http.body, request)) return *error;
+  if (auto error = ReadSchema(http.body, request.chat.shared.form)) return *error;
   const ServedModel& model = context.model;
   if (!Serves(model, request.chat.shared.model)) return NoSuchModel(request.chat.shared.model);
   if (request.empty) return Loaded(context, request, is_chat);

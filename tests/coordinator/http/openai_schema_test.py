@@ -16,9 +16,8 @@ ORACLE = pathlib.Path(__file__).resolve().parents[4] / "shared" / "oracles" / "h
 
 # What this server refuses by name until it can do it: these recorded requests must get a 400 that names the field.
 REFUSED = {
-    "openai-chat-json-schema": "response_format", "openai-chat-json-schema-stream": "response_format",
-    "openai-chat-json-object": "response_format", "openai-chat-tools-required": "tool_choice",
-    "openai-chat-tools-named": "tool_choice", "openai-chat-tools-stream": "tool_choice",
+    "openai-chat-tools-required": "tool_choice", "openai-chat-tools-named": "tool_choice",
+    "openai-chat-tools-stream": "tool_choice",
 }
 # The same where the model's chat template does not know tools.
 REFUSED_WITHOUT_TOOLS = {

@@ -24,7 +24,7 @@ class BatcherTest : public ::testing::Test {
     return Add(std::move(request));
   }
   Sequence& Add(GenerateRequest request) {
-    sequences_.Add(++last_id_, std::move(request), 0);
+    EXPECT_TRUE(sequences_.Add(++last_id_, std::move(request), 0).ok());
     sequences_.Admit(1000);
     return *sequences_.FindRunning(last_id_);
   }

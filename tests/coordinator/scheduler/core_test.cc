@@ -72,6 +72,60 @@ TEST_F(CoreTest, EveryStageGetsTheStepAndOnlyTheLastAnswers) {
   EXPECT_EQ(Ids(replies_[1]), model_.Answer({1, 2, 3}, 2, {}));
 }
 
+// Of 50 tokens, 0 to 9 spell themselves, but 7 ends an answer; all others are "x".
+grammar::Constraint DigitConstraint(const std::string& gbnf) {
+  Vocabulary vocabulary;
+  vocabulary.model = "llama";
+  for (int id = 0; id < 50; ++id) vocabulary.tokens.push_back(id < 10 ? absl::StrCat(id) : "x");
+  vocabulary.end_of_generation = {7};
+  const auto tokenizer = Tokenizer::Create(std::move(vocabulary));
+  return {.grammar = *grammar::Grammar::Compile({.gbnf = gbnf}),
+          .tokens = std::make_shared<const grammar::TokenTrie>(*grammar::TokenTrie::Create(**tokenizer))};
+}
+
+TEST_F(CoreTest, ConstrainedAnswersKeepTheirFormBesideFreeOnes) {
+  for (const int stages : {1, 2}) {
+    replies_.clear();
+    sent_.clear();
+    MakeReady(stages);
+    for (const auto& [id, gbnf] : {std::pair(1, "root ::= [3-5]{4}"), std::pair(2, "root ::= \"6\" \"8\"{2,} \"9\"")}) {
+      GenerateRequest request = Request({1, 2, id}, 40);
+      request.ignore_end = false;
+      request.constraint = DigitConstraint(gbnf);
+      request.top_logprobs = 3;
+      request.sampling.temperature = id == 1 ? 0 : 1;
+      ASSERT_TRUE(Submit(id, request).ok());
+    }
+    ASSERT_TRUE(Submit(3, Request({9, 9, 9}, 6)).ok());
+    for (int i = 0; i < 300 && core_->steps_in_flight() > 0; ++i) {
+      const int64_t worker = 1 + i % stages;
+      if (!sent_[worker].empty()) Step({Compute(worker)});
+    }
+    ASSERT_THAT(Ids(replies_[1]), SizeIs(4));
+    for (const int32_t id : Ids(replies_[1])) EXPECT_TRUE(id >= 3 && id <= 5) << id;
+    EXPECT_EQ(replies_[1].finish, FinishReason::kEnd);
+    const std::vector<int32_t> eights = Ids(replies_[2]);
+    ASSERT_GE(eights.size(), 4u);
+    EXPECT_EQ(eights.front(), 6);
+    EXPECT_EQ(replies_[2].tokens[0].top.size(), 1u);  // Nothing else was allowed.
+    EXPECT_EQ(replies_[2].finish, eights.back() == 9 ? FinishReason::kEnd : FinishReason::kLength);
+    EXPECT_EQ(Ids(replies_[3]), model_.Answer({9, 9, 9}, 6, {}));
+  }
+}
+
+TEST_F(CoreTest, RefusesConstraintsThatCannotBegin) {
+  MakeReady(1);
+  GenerateRequest request = Request({1}, 4);
+  request.constraint = DigitConstraint("root ::= [0-9]");
+  EXPECT_THAT(std::string(Submit(1, request).message()), HasSubstr("ignore_eos"));
+  request.ignore_end = false;
+  EXPECT_TRUE(Submit(2, request).ok());
+  request.constraint = DigitConstraint("root ::= \"y\"");
+  EXPECT_THAT(std::string(Submit(3, request).message()), HasSubstr("no token of this model's vocabulary fits"));
+  request.constraint = DigitConstraint("root ::= \"\"");
+  EXPECT_THAT(std::string(Submit(4, request).message()), HasSubstr("no answer but an empty one"));
+}
+
 TEST_F(CoreTest, ScoresAPrompt) {
   MakeReady(1);
   GenerateRequest request = Request({1, 2, 3, 4, 5}, 0);

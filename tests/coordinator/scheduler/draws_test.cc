@@ -38,13 +38,15 @@ class DrawsTest : public ::testing::Test {
     sequence.scheduled = sequence.computed = 2;
     return sequence;
   }
-  // All candidates of the model after these tokens.
-  proto::SequenceResult Result(const std::vector<int32_t>& tokens) const {
+  // All candidates of the model after these tokens that the mask allows, if there is one.
+  proto::SequenceResult Result(const std::vector<int32_t>& tokens, const grammar::TokenMask* mask = nullptr) const {
     uint64_t hash = 0;
     for (const int32_t token : tokens) hash = FakeModel::Extend(hash, token);
     proto::SequenceResult result;
     for (int k = 0; k < model_.vocabulary; ++k) {
-      result.add_candidate_ids((model_.Best(hash) + k) % model_.vocabulary);
+      const int32_t id = (model_.Best(hash) + k) % model_.vocabulary;
+      if (mask != nullptr && !mask->Allows(id)) continue;
+      result.add_candidate_ids(id);
       result.add_candidate_logits(5 - 0.5f * static_cast<float>(k));
     }
     result.set_logsumexp(model_.LogSumExp());
@@ -56,7 +58,7 @@ class DrawsTest : public ::testing::Test {
     while (reason == FinishReason::kNone) {
       sequence.scheduled = sequence.computed = static_cast<int64_t>(sequence.tokens.size());
       const StepSlice slice{.sequence_id = 1, .rows = 1, .candidates = model_.vocabulary};
-      const proto::SequenceResult result = Result(sequence.tokens);
+      const proto::SequenceResult result = Result(sequence.tokens, sequence.mask.get());
       reason = ApplyResult(slice, &result, {}, sequence, all);
       EXPECT_LE(sequence.computed, static_cast<int64_t>(sequence.tokens.size()));
       EXPECT_LE(sequence.scheduled, static_cast<int64_t>(sequence.tokens.size()));
@@ -182,6 +184,34 @@ TEST_F(DrawsTest, DrawsAgainWithATemperature) {
     EXPECT_FALSE(absl::StrContains(Text(update), "<0><"));
     for (const GeneratedToken& token : update.tokens) EXPECT_LT(token.logprob, 0);
   }
+}
+
+TEST_F(DrawsTest, AGrammarGoesBackWithTheTokens) {
+  Vocabulary vocabulary;
+  vocabulary.model = "llama";
+  for (int id = 0; id < model_.vocabulary; ++id) vocabulary.tokens.push_back(absl::StrCat("<", id, ">"));
+  const auto spelled = *Tokenizer::Create(std::move(vocabulary));
+  const grammar::Constraint constraint{
+      .grammar = *grammar::Grammar::Compile({.gbnf = "root ::= (\"<\" [0-9] \">\"){12}"}),
+      .tokens = std::make_shared<const grammar::TokenTrie>(*grammar::TokenTrie::Create(*spelled))};
+  const auto matchers = grammar::Matchers::Create();
+  int64_t more_draws = 0;
+  for (int seed = 0; seed < 20; ++seed) {
+    Sequence sequence = Make({"3><", "5><1", "<0>", "7><8><", "9><2><4"}, 40, seed % 2);
+    sequence.matcher = matchers->Start(constraint);
+    sequence.mask = *sequence.matcher->Mask();
+    sequence.tokens.push_back(seed);
+    sequence.prompt_tokens = 3;
+    RequestUpdate update;
+    ASSERT_EQ(Run(sequence, update), FinishReason::kEnd) << update.status;
+    EXPECT_EQ(update.tokens.size(), 12u);
+    for (const GeneratedToken& token : update.tokens) EXPECT_LT(token.id, 10);
+    for (const char* banned : {"3><", "5><1", "<0>", "7><8><", "9><2><4"}) {
+      EXPECT_FALSE(absl::StrContains(Text(update), banned)) << Text(update);
+    }
+    more_draws += sequence.sampler.draws() - 12;
+  }
+  EXPECT_GT(more_draws, 20);
 }
 
 TEST_F(DrawsTest, WhatBansEverythingEndsWithAnError) {

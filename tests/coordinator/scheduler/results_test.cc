@@ -134,6 +134,52 @@ TEST(ApplyResult, EntersScoresAndTheDrawnToken) {
   EXPECT_FLOAT_EQ(update.prompt_scores[0].top[0].logprob, -1);
 }
 
+// A grammar over three tokens: 0 is "a", 1 is "b", 2 ends, 3 is "c".
+grammar::Constraint TestConstraint(const std::string& gbnf) {
+  Vocabulary vocabulary;
+  vocabulary.model = "llama";
+  vocabulary.tokens = {"a", "b", "</s>", "c"};
+  vocabulary.types = {TokenType::kNormal, TokenType::kNormal, TokenType::kControl, TokenType::kNormal};
+  vocabulary.end_of_generation = {2};
+  const auto tokenizer = Tokenizer::Create(std::move(vocabulary));
+  auto compiled = grammar::Grammar::Compile({.gbnf = gbnf});
+  EXPECT_TRUE(compiled.ok()) << compiled.status();
+  return {.grammar = *compiled,
+          .tokens = std::make_shared<const grammar::TokenTrie>(*grammar::TokenTrie::Create(**tokenizer))};
+}
+
+TEST(MatchResults, RefusesWhatTheMaskForbids) {
+  BatchStep step = TestStep();
+  step.slices[0].mask = std::make_shared<const grammar::TokenMask>(std::vector<uint64_t>{0b1010}, kVocabulary);
+  EXPECT_TRUE(MatchResults(step, GoodResult(), kVocabulary).ok());
+  step.slices[0].mask = std::make_shared<const grammar::TokenMask>(std::vector<uint64_t>{0b1011}, kVocabulary);
+  EXPECT_TRUE(MatchResults(step, GoodResult(), kVocabulary).ok());
+  step.slices[0].mask = std::make_shared<const grammar::TokenMask>(std::vector<uint64_t>{0b1001}, kVocabulary);
+  const auto matched = MatchResults(step, GoodResult(), kVocabulary);
+  EXPECT_THAT(std::string(matched.status().message()), HasSubstr("the mask forbids id 1"));
+}
+
+TEST(ApplyResult, MovesTheGrammarWithTheTokens) {
+  const auto matchers = grammar::Matchers::Create();
+  const auto draw = [&](const std::string& gbnf, Sequence& sequence, RequestUpdate& update) {
+    sequence.matcher = matchers->Start(TestConstraint(gbnf));
+    return ApplyResult(TestStep().slices[0], &GoodResult().sequences(0), {2}, sequence, update);
+  };
+  RequestUpdate update;
+  Sequence goes_on = TestSequence(9);
+  EXPECT_EQ(draw("root ::= \"c\" [ab]? \"c\"", goes_on, update), FinishReason::kNone);
+  ASSERT_NE(goes_on.mask, nullptr);
+  EXPECT_FALSE(goes_on.mask->Allows(2));
+  EXPECT_TRUE(goes_on.mask->Allows(0));
+  EXPECT_EQ(goes_on.mask->allowed(), 3);
+  Sequence complete = TestSequence(9);
+  EXPECT_EQ(draw("root ::= \"c\"", complete, update), FinishReason::kEnd);
+  EXPECT_THAT(complete.tokens, ElementsAre(2, 0, 3, 3));
+  Sequence stuck = TestSequence(9);
+  EXPECT_EQ(draw("root ::= \"cx\"", stuck, update), FinishReason::kError);
+  EXPECT_THAT(std::string(update.status.message()), HasSubstr("no token of this model's vocabulary fits"));
+}
+
 TEST(ApplyResult, KnowsTheEnd) {
   const BatchStep step = TestStep();
   const proto::StepResult result = GoodResult();

@@ -58,9 +58,9 @@ TEST(CheckRequest, NamesTheParameterAndTheNumbers) {
 TEST(Sequences, AdmissionTakesWhatIsKnownAndNeverOvertakes) {
   Sequences sequences;
   sequences.SetPool(KvBlocks(10, 4));
-  sequences.Add(1, Request(8, 9), 0);
-  sequences.Add(2, Request(30, 1), 0);  // 8 blocks, and one for the growth of the first: has to wait.
-  sequences.Add(3, Request(1, 1), 0);   // Would fit, but does not overtake.
+  EXPECT_TRUE(sequences.Add(1, Request(8, 9), 0).ok());
+  EXPECT_TRUE(sequences.Add(2, Request(30, 1), 0).ok());  // 8 blocks, and one for the growth of the first: has to wait.
+  EXPECT_TRUE(sequences.Add(3, Request(1, 1), 0).ok());   // Would fit, but does not overtake.
   sequences.Admit(100);
   EXPECT_EQ(sequences.running().size(), 1u);
   EXPECT_EQ(sequences.FindRunning(1)->blocks.size(), 2u);
@@ -77,7 +77,7 @@ TEST(Sequences, AdmissionTakesWhatIsKnownAndNeverOvertakes) {
 TEST(Sequences, PlacesAreLimited) {
   Sequences sequences;
   sequences.SetPool(KvBlocks(10, 4));
-  for (int id = 1; id <= 3; ++id) sequences.Add(id, Request(1, 1), 0);
+  for (int id = 1; id <= 3; ++id) EXPECT_TRUE(sequences.Add(id, Request(1, 1), 0).ok());
   sequences.Admit(2);
   EXPECT_EQ(sequences.running().size(), 2u);
   sequences.RemoveWaiting(3);
@@ -88,7 +88,7 @@ TEST(Sequences, PlacesAreLimited) {
 TEST(Sequences, PreemptsFromTheLastOn) {
   Sequences sequences;
   sequences.SetPool(KvBlocks(9, 4));
-  for (int id = 1; id <= 3; ++id) sequences.Add(id, Request(8, 30), 0);
+  for (int id = 1; id <= 3; ++id) EXPECT_TRUE(sequences.Add(id, Request(8, 30), 0).ok());
   sequences.Admit(3);
   ASSERT_EQ(sequences.running().size(), 3u);
   Sequence& first = *sequences.FindRunning(1);
@@ -116,8 +116,8 @@ TEST(Sequences, PriorityStartsFirstAndIsPreemptedLast) {
   sequences.SetPool(KvBlocks(4, 4));
   GenerateRequest urgent = Request(1, 30);
   urgent.tenant.priority = 2;
-  sequences.Add(1, Request(1, 30), 0);
-  sequences.Add(2, urgent, 0);
+  EXPECT_TRUE(sequences.Add(1, Request(1, 30), 0).ok());
+  EXPECT_TRUE(sequences.Add(2, urgent, 0).ok());
   sequences.Admit(1);
   ASSERT_NE(sequences.FindRunning(2), nullptr);
   sequences.Admit(2);
@@ -138,7 +138,7 @@ TEST(Sequences, TenantsStartInProportionToTheirWeights) {
     GenerateRequest request = Request(prompt, answer);
     request.prompt[0] = static_cast<int32_t>(++id);  // No common prefix.
     request.tenant = {.name = name, .weight = weight};
-    sequences.Add(id, std::move(request), 0);
+    EXPECT_TRUE(sequences.Add(id, std::move(request), 0).ok());
   };
   for (int i = 0; i < 600; ++i) {
     add("big", 3, 40, 10);
@@ -161,7 +161,7 @@ TEST(Sequences, TenantsStartInProportionToTheirWeights) {
 TEST(Sequences, WhoGoesBackLeavesPublishedBlocksToOthers) {
   Sequences sequences;
   sequences.SetPool(KvBlocks(10, 4));
-  sequences.Add(1, Request(6, 20), 0);
+  EXPECT_TRUE(sequences.Add(1, Request(6, 20), 0).ok());
   sequences.Admit(1);
   Sequence& one = *sequences.FindRunning(1);
   one.tokens.insert(one.tokens.end(), {7, 8, 9, 10, 11, 12, 13});
@@ -183,10 +183,10 @@ TEST(Sequences, WhoGoesBackLeavesPublishedBlocksToOthers) {
   EXPECT_EQ(sequences.blocks().cached(), 1);
   ASSERT_TRUE(sequences.Reserve(one, 11));
   EXPECT_NE(one.blocks[2], before[2]);
-  sequences.Add(2, Request(6, 20), 0);
+  EXPECT_TRUE(sequences.Add(2, Request(6, 20), 0).ok());
   GenerateRequest same = Request(0, 20);
   same.prompt = {3, 3, 3, 3, 3, 3, 7, 8, 9, 10, 11, 12, 13};
-  sequences.Add(3, same, 0);
+  EXPECT_TRUE(sequences.Add(3, same, 0).ok());
   sequences.Admit(3);
   EXPECT_EQ(sequences.FindRunning(3)->blocks[2], before[2]) << "what was published is there still";
 }
@@ -194,8 +194,8 @@ TEST(Sequences, WhoGoesBackLeavesPublishedBlocksToOthers) {
 TEST(Sequences, WorkersForgetOnlyWhatTheyKnow) {
   Sequences sequences;
   sequences.SetPool(KvBlocks(10, 4));
-  sequences.Add(1, Request(1, 1), 0);
-  sequences.Add(2, Request(1, 1), 0);
+  EXPECT_TRUE(sequences.Add(1, Request(1, 1), 0).ok());
+  EXPECT_TRUE(sequences.Add(2, Request(1, 1), 0).ok());
   sequences.Admit(2);
   sequences.FindRunning(2)->blocks_sent = 1;
   sequences.Release(1);
@@ -207,8 +207,8 @@ TEST(Sequences, WorkersForgetOnlyWhatTheyKnow) {
 TEST(Sequences, SuspendedOnesStartOverWithWhatTheyKnow) {
   Sequences sequences;
   sequences.SetPool(KvBlocks(10, 4));
-  sequences.Add(1, Request(6, 20), 0);
-  sequences.Add(2, Request(6, 20), 0);
+  EXPECT_TRUE(sequences.Add(1, Request(6, 20), 0).ok());
+  EXPECT_TRUE(sequences.Add(2, Request(6, 20), 0).ok());
   sequences.Admit(2);
   Sequence& one = *sequences.FindRunning(1);
   sequences.Advance(one, 6);
