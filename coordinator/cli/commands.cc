@@ -9,7 +9,10 @@
 namespace barn {
 
 void SetWork(CLI::App* command, std::function<absl::Status()> run) {
-  command->callback([name = command->get_name(), run = std::move(run)] {
+  std::string name = command->get_name();
+  const CLI::App* parent = command->get_parent();
+  if (parent->get_parent() != nullptr) name = parent->get_name() + " " + name;  // "key create".
+  command->callback([name, run = std::move(run)] {
     if (const absl::Status status = run(); !status.ok()) {
       std::fprintf(stderr, "barn %s: %s\n", name.c_str(), std::string(status.message()).c_str());
       throw CLI::RuntimeError(1);

@@ -22,6 +22,8 @@ void AddDevicesCommand(CLI::App& app);
 void AddStatusCommand(CLI::App& app);
 void AddBenchCommand(CLI::App& app);
 void AddPerplexityCommand(CLI::App& app);
+void AddKeyCommand(CLI::App& app);
+void AddUsageCommand(CLI::App& app);
 void AddVersionCommand(CLI::App& app);
 
 // Makes `run` the subcommand's work: prints "barn NAME: message" on stderr and exits 1 when it fails.

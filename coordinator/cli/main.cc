@@ -28,6 +28,8 @@ int main(int argc, char** argv) {
   barn::AddStatusCommand(app);
   barn::AddBenchCommand(app);
   barn::AddPerplexityCommand(app);
+  barn::AddKeyCommand(app);
+  barn::AddUsageCommand(app);
   barn::AddVersionCommand(app);
   try {
     app.parse(argc, argv);

@@ -55,6 +55,11 @@ void AddSchedulingOptions(CLI::App* command, SchedulingOptions& options) {
       ->capture_default_str();
 }
 
+void AddKeysFile(CLI::App* command, std::string& path) {
+  command->add_option("--keys", path, "The file with keys and usage (default: keys.db in BARN_HOME)")
+      ->envname("BARN_KEYS");
+}
+
 void AddLocalWorkerOptions(CLI::App* command, LocalWorkerOptions& options) {
   command->add_option("--workers", options.workers, "Worker processes to start on this machine")
       ->envname("BARN_WORKERS")

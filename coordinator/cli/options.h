@@ -12,4 +12,7 @@ void AddContextOptions(CLI::App* command, ModelOptions& options);
 void AddSchedulingOptions(CLI::App* command, SchedulingOptions& options);
 void AddLocalWorkerOptions(CLI::App* command, LocalWorkerOptions& options);
 
+// The file with keys and usage; BARN_HOME/keys.db when it stays empty.
+void AddKeysFile(CLI::App* command, std::string& path);
+
 }  // namespace barn

@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/http_settings.h"
 #include "coordinator/cli/local_cluster.h"
 #include "coordinator/cli/model_facts.h"
 #include "coordinator/cli/options.h"
@@ -27,22 +27,11 @@ struct ServeSettings {
   LocalWorkerOptions local;
   SchedulingOptions scheduling;
   int workers_expected = 1;
-  std::string listen = "127.0.0.1:8080";
+  HttpSettings http;
   std::string cluster_listen = "127.0.0.1:7070";
   std::string token;
   std::string chat_template;  // A file; empty: the model's own.
 };
-
-absl::Status SplitAddress(const std::string& address, HttpOptions& http) {
-  const size_t colon = address.rfind(':');
-  int port = 0;
-  if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
-    return absl::InvalidArgumentError(absl::StrFormat("--listen %s is not ADDR:PORT", address));
-  }
-  http.host = address.substr(0, colon);
-  http.port = static_cast<uint16_t>(port);
-  return absl::OkStatus();
-}
 
 // Tells a person when the model becomes ready or stops being so.
 void ReportChange(const EngineState& state, bool& was_ready, const std::string& url, const std::string& id) {
@@ -100,8 +89,8 @@ absl::Status ChooseTemplate(const std::string& file, const GgufModel& model, Ser
 
 absl::Status Serve(const ServeSettings& settings) {
   StopSignal stop;
-  HttpOptions http;
-  BARN_RETURN_IF_ERROR(SplitAddress(settings.listen, http));
+  BARN_ASSIGN_OR_RETURN(const std::unique_ptr<AccessGate> gate, OpenGate(settings.http));
+  BARN_ASSIGN_OR_RETURN(const HttpOptions http, ToHttpOptions(settings.http, gate.get()));
   ServedCluster::Options options;
   options.model = settings.model;
   options.local = settings.local;
@@ -119,9 +108,15 @@ absl::Status Serve(const ServeSettings& settings) {
                      .context_tokens = cluster->context_tokens_trained()};
   BARN_RETURN_IF_ERROR(ChooseTemplate(settings.chat_template, cluster->model(), served));
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<HttpServer> server, HttpServer::Create(http, served, cluster->engine()));
-  const std::string url = absl::StrFormat("http://%s:%d", http.host, server->port());
+  const std::string url =
+      absl::StrFormat("%s://%s:%d", http.tls_key.empty() ? "http" : "https", http.host, server->port());
   std::printf("barn %s: HTTP on %s, cluster on port %d\n", std::string(BarnVersion()).c_str(), url.c_str(),
               cluster->engine().port());
+  if (gate == nullptr && http.host != "127.0.0.1" && http.host != "localhost" && http.host != "::1") {
+    std::fprintf(stderr,
+                 "warning: whoever reaches %s may use it; --require-keys asks for a key (see barn key create)\n",
+                 settings.http.listen.c_str());
+  }
   if (settings.local.workers == 0) {
     std::printf("add a worker: BARN_TOKEN=%s barn worker --join %s\n", cluster->token().c_str(),
                 settings.cluster_listen.c_str());
@@ -169,9 +164,7 @@ void AddUpCommand(CLI::App& app) {
   AddContextOptions(command, settings->model);
   AddSchedulingOptions(command, settings->scheduling);
   AddLocalWorkerOptions(command, settings->local);
-  command->add_option("--listen", settings->listen, "ADDR:PORT for HTTP")
-      ->envname("BARN_LISTEN")
-      ->capture_default_str();
+  AddHttpOptions(command, settings->http);
   AddClusterOptions(command, *settings);
   SetWork(command, [settings] {
     settings->workers_expected = settings->local.workers;
@@ -186,9 +179,7 @@ void AddServeCommand(CLI::App& app) {
   AddModelArgument(command, settings->model, /*required=*/false);
   AddContextOptions(command, settings->model);
   AddSchedulingOptions(command, settings->scheduling);
-  command->add_option("--listen", settings->listen, "ADDR:PORT for HTTP")
-      ->envname("BARN_LISTEN")
-      ->capture_default_str();
+  AddHttpOptions(command, settings->http);
   command->add_option("--expect-workers", settings->workers_expected, "Plan when so many workers have joined")
       ->envname("BARN_EXPECT_WORKERS")
       ->check(CLI::Range(1, 1024))

@@ -6,6 +6,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "coordinator/accounts/usage_json.h"
 #include "coordinator/http/anthropic/anthropic_routes.h"
 #include "coordinator/http/api_error.h"
 #include "coordinator/http/json_reply.h"
@@ -31,8 +33,35 @@ RouteResult Ready(const ApiContext& context, const HttpRequest&) {
 RouteResult Metrics(const ApiContext& context, const HttpRequest&) {
   HttpReply reply;
   reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  reply.body = MetricsText(context.metrics, context.engine.State(), context.model.id);
+  reply.body =
+      MetricsText(context.metrics, context.engine.State(),
+                  context.gate == nullptr ? std::vector<KeyTotals>() : context.gate->Totals(), context.model.id);
   return reply;
+}
+
+RouteResult Usage(const ApiContext& context, const HttpRequest& request) {
+  if (request.account == nullptr) {
+    ApiError error;
+    error.status = 404;
+    error.code = "no_keys";
+    error.message = "this server asks nobody for a key, so it keeps no account";
+    return error;
+  }
+  constexpr int64_t kDays = 31;
+  const auto rows = context.gate->Usage(*request.account, DayOf(absl::Now()) - kDays + 1);
+  if (!rows.ok()) return FromStatus(absl::InternalError(rows.status().message()));
+  nlohmann::json data = nlohmann::json::array();
+  for (const UsageRow& row : *rows) data.push_back(UsageJson(row));
+  return JsonReply({{"object", "list"}, {"days", kDays}, {"data", std::move(data)}});
+}
+
+void SetTenant(const std::shared_ptr<const Account>& account, GenerationJob& job) {
+  if (account == nullptr) return;
+  for (GenerateRequest& request : job.requests) {
+    request.tenant = {.name = account->name,
+                      .weight = static_cast<int>(account->limits.weight),
+                      .priority = static_cast<int>(account->limits.priority)};
+  }
 }
 
 ServedModel WithGrammars(ServedModel model) {
@@ -42,39 +71,55 @@ ServedModel WithGrammars(ServedModel model) {
 
 // A path may stand here once for each of its methods.
 constexpr ApiRoute kRoutes[] = {
-    {"/health", "GET", &Health},
-    {"/ready", "GET", &Ready},
-    {"/metrics", "GET", &Metrics},
-    {"/tokenize", "POST", &Tokenize},
-    {"/detokenize", "POST", &Detokenize},
-    {"/apply-template", "POST", &ApplyTemplate},
+    {"/health", "GET", &Health, Access::kPublic},
+    {"/ready", "GET", &Ready, Access::kPublic},
+    {"/metrics", "GET", &Metrics, Access::kMetrics},
+    {"/tokenize", "POST", &Tokenize, Access::kRead},
+    {"/detokenize", "POST", &Detokenize, Access::kRead},
+    {"/apply-template", "POST", &ApplyTemplate, Access::kRead},
+    {"/v1/usage", "GET", &Usage},
     {"/v1/models", "GET", &OpenAiModels},
     {"/v1/models/", "GET", &OpenAiModel},
     {"/v1/completions", "POST", &OpenAiCompletion},
     {"/v1/chat/completions", "POST", &OpenAiChat},
     {"/v1/responses", "POST", &OpenAiResponse},
     {"/api/chat", "POST", &OllamaChat},
-    {"/api/copy", "POST", &OllamaCopy},
-    {"/api/create", "POST", &OllamaCreate},
+    {"/api/copy", "POST", &OllamaCopy, Access::kRead},
+    {"/api/create", "POST", &OllamaCreate, Access::kRead},
     {"/api/delete", "DELETE", &OllamaDelete},
     {"/api/generate", "POST", &OllamaGenerate},
     {"/api/ps", "GET", &OllamaRunning},
-    {"/api/pull", "POST", &OllamaPull},
-    {"/api/push", "POST", &OllamaPush},
-    {"/api/show", "POST", &OllamaShow},
+    {"/api/pull", "POST", &OllamaPull, Access::kRead},
+    {"/api/push", "POST", &OllamaPush, Access::kRead},
+    {"/api/show", "POST", &OllamaShow, Access::kRead},
     {"/api/tags", "GET", &OllamaTags},
     {"/api/version", "GET", &OllamaVersion},
     {"/v1/messages", "POST", &AnthropicMessages},
-    {"/v1/messages/count_tokens", "POST", &AnthropicCountTokens},
+    {"/v1/messages/count_tokens", "POST", &AnthropicCountTokens, Access::kRead},
 };
 
 }  // namespace
 
-Api::Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics)
+Api::Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics, AccessGate* gate)
     : model_(WithGrammars(std::move(model))),
       engine_(engine),
       metrics_(metrics),
-      context_{.model = model_, .engine = engine_, .metrics = metrics_} {}
+      context_{.model = model_, .engine = engine_, .metrics = metrics_, .gate = gate} {}
+
+std::optional<HttpReply> Api::Admit(HttpRequest& request) const {
+  if (context_.gate == nullptr) return std::nullopt;
+  Access access = request.method == "POST" ? Access::kGenerate : Access::kRead;
+  const std::string label = RouteLabel(request.path);
+  for (const ApiRoute& route : kRoutes) {
+    if (label == route.path && route.access.has_value()) access = *route.access;
+  }
+  auto verdict = context_.gate->Admit(request.secret, access, request.client, absl::Now());
+  if (std::holds_alternative<Refusal>(verdict)) {
+    return ErrorReply(FromRefusal(std::get<Refusal>(verdict)), DialectOf(request.path));
+  }
+  request.account = std::get<std::shared_ptr<const Account>>(std::move(verdict));
+  return std::nullopt;
+}
 
 std::string Api::RouteLabel(absl::string_view path) const {
   for (const ApiRoute& route : kRoutes) {
@@ -89,6 +134,7 @@ RouteResult Api::Handle(const HttpRequest& request) const {
   RouteResult result;
   try {
     result = Route(request);
+    if (GenerationJob* job = std::get_if<GenerationJob>(&result); job != nullptr) SetTenant(request.account, *job);
   } catch (const std::exception& failure) {  // Out of memory, or a bug in reading the request.
     result = FromStatus(absl::InternalError(absl::StrCat("cannot handle the request: ", failure.what())));
   }

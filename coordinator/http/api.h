@@ -1,8 +1,10 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "coordinator/accounts/access_gate.h"
 #include "coordinator/http/answer.h"
 #include "coordinator/http/api_context.h"
 #include "coordinator/http/http_message.h"
@@ -15,12 +17,17 @@ namespace barn {
 // What each path does; knows nothing of sockets. Thread-safe. Never throws: what goes wrong is a reply.
 class Api {
  public:
-  // `engine` and `metrics` must outlive this.
-  Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics);
+  // `engine`, `metrics` and `gate` must outlive this. Without a gate nobody needs a key.
+  Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics, AccessGate* gate = nullptr);
+
+  // Whether the request may be made, by its header; fills in who makes it. The reply that refuses it otherwise.
+  std::optional<HttpReply> Admit(HttpRequest& request) const;
 
   // Checks the request in full, up to the tokens of its prompts. The request is worth its time: a long body should come
   // from a thread that nobody waits for.
   RouteResult Handle(const HttpRequest& request) const;
+
+  const std::string& model_id() const { return model_.id; }
 
   // The path as a label for metrics: one of a few.
   std::string RouteLabel(absl::string_view path) const;

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <optional>
+
 #include "absl/strings/string_view.h"
+#include "coordinator/accounts/access_gate.h"
 #include "coordinator/http/answer.h"
 #include "coordinator/http/http_message.h"
 #include "coordinator/http/http_metrics.h"
@@ -14,6 +17,7 @@ struct ApiContext {
   const ServedModel& model;
   const Engine& engine;
   const HttpMetrics& metrics;
+  AccessGate* gate = nullptr;  // Null: nobody needs a key.
 };
 
 using RouteHandler = RouteResult (*)(const ApiContext& context, const HttpRequest& request);
@@ -23,6 +27,8 @@ struct ApiRoute {
   absl::string_view path;
   absl::string_view method;
   RouteHandler handle;
+  // What the path is for, where the method does not say it: POST generates, GET reads.
+  std::optional<Access> access = std::nullopt;
 };
 
 }  // namespace barn

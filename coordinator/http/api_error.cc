@@ -113,6 +113,35 @@ ApiError FromStatus(const absl::Status& status) {
   return error;
 }
 
+ApiError FromRefusal(const Refusal& refusal) {
+  ApiError error;
+  error.message = refusal.message;
+  error.retry_after_s = refusal.retry_after_s;
+  switch (refusal.why) {
+    case Refusal::Why::kNoKey:
+    case Refusal::Why::kUnknownKey:
+      error.status = 401;
+      error.code = "invalid_api_key";
+      break;
+    case Refusal::Why::kForbidden:
+      error.status = 403;
+      error.type = "permission_error";
+      error.code = "forbidden";
+      break;
+    case Refusal::Why::kRate:
+      error.status = 429;
+      error.type = "rate_limit_error";
+      error.code = "rate_limit_exceeded";
+      break;
+    case Refusal::Why::kQuota:
+      error.status = 429;
+      error.type = "insufficient_quota";
+      error.code = "insufficient_quota";
+      break;
+  }
+  return error;
+}
+
 std::string ErrorBody(const ApiError& error, Dialect dialect) {
   // Messages may quote bytes of the client, so broken UTF-8 is replaced, never thrown on.
   return ErrorJson(error, dialect).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -123,6 +152,7 @@ HttpReply ErrorReply(const ApiError& error, Dialect dialect) {
   reply.status = error.status;
   reply.body = ErrorBody(error, dialect);
   if (error.retry_after_s > 0) reply.headers.emplace_back("Retry-After", absl::StrCat(error.retry_after_s));
+  if (error.status == 401) reply.headers.emplace_back("WWW-Authenticate", "Bearer");
   if (!error.allow.empty()) reply.headers.emplace_back("Allow", error.allow);
   return reply;
 }

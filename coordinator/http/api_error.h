@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "coordinator/accounts/access_gate.h"
 #include "coordinator/http/http_message.h"
 
 namespace barn {
@@ -34,6 +35,9 @@ ApiError ModelNotFound(absl::string_view model);
 // How a status of the engine looks to a client: InvalidArgument is 400, ResourceExhausted and Unavailable are 503 with
 // Retry-After, or 429 where the limit is the caller's own; DeadlineExceeded is 504, anything else 500.
 ApiError FromStatus(const absl::Status& status);
+
+// 401 without a known key, 403 for what its role may not do, 429 with Retry-After over its rate or quota.
+ApiError FromRefusal(const Refusal& refusal);
 
 // The error as one line of JSON. OpenAI: {"error": {"message", "type", "param", "code"}}; Anthropic: {"type": "error",
 // "error": {"type", "message"}}; Ollama: {"error": message}.

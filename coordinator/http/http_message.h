@@ -1,17 +1,30 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace barn {
 
+struct Account;
+
 // A request as the routes see it; no type of the HTTP library leaves the session.
 struct HttpRequest {
   std::string method;  // "GET".
   std::string path;    // Without query, still percent-encoded.
   std::string body;
+  // From the header; "" where it has none or one that makes no sense.
+  std::string secret;            // Of "Authorization: Bearer", or x-api-key.
+  std::string id;                // x-request-id: the client's, else one of ours.
+  std::string traceparent;       // W3C Trace Context.
+  std::string origin;            // Of the page that a browser asks for.
+  bool asks_for_method = false;  // A preflight; see cors.h.
+  std::string asks_for_headers;
+  // Filled in on the way.
+  std::string client;                      // The address that it comes from.
+  std::shared_ptr<const Account> account;  // Who asks; null where keys are not wanted.
 };
 
 struct HttpReply {

@@ -1,5 +1,6 @@
 #include "coordinator/http/http_metrics.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,11 @@
 
 namespace barn {
 namespace {
+
+constexpr double kFirstTokenSeconds[] = {0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120};
+constexpr double kTokenSeconds[] = {0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.5, 1, 2, 5};
+constexpr double kRequestSeconds[] = {0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800};
+constexpr double kRequestTokens[] = {1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144};
 
 std::string Quoted(absl::string_view label) {
   return absl::StrCat("\"", absl::StrReplaceAll(label, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}}), "\"");
@@ -25,7 +31,21 @@ class Writer {
     absl::StrAppend(&text_, " ", value, "\n");
   }
   void Sample(absl::string_view name, absl::string_view labels, double value) {
-    absl::StrAppend(&text_, name, "{", labels, "} ", absl::StrFormat("%.6f", value), "\n");
+    absl::StrAppend(&text_, name);
+    if (!labels.empty()) absl::StrAppend(&text_, "{", labels, "}");
+    absl::StrAppend(&text_, " ", absl::StrFormat("%.6f", value), "\n");
+  }
+  void Distribution(absl::string_view name, absl::string_view help, absl::string_view labels,
+                    const HistogramPicture& picture) {
+    Family(name, "histogram", help);
+    const std::string comma = labels.empty() ? "" : ",";
+    for (size_t i = 0; i < picture.bounds.size(); ++i) {
+      Sample(absl::StrCat(name, "_bucket"), absl::StrCat(labels, comma, "le=\"", picture.bounds[i], "\""),
+             picture.up_to[i]);
+    }
+    Sample(absl::StrCat(name, "_bucket"), absl::StrCat(labels, comma, "le=\"+Inf\""), picture.count);
+    Sample(absl::StrCat(name, "_sum"), labels, picture.sum);
+    Sample(absl::StrCat(name, "_count"), labels, picture.count);
   }
   void Gauge(absl::string_view name, absl::string_view help, int64_t value) {
     Family(name, "gauge", help);
@@ -63,6 +83,8 @@ void WriteEngine(const EngineState& engine, Writer& out) {
   out.Counter("barn_generated_tokens_total", "Tokens generated.", engine.generated_tokens_total);
   out.Counter("barn_steps_total", "Steps of the cluster.", engine.steps_total);
   out.Counter("barn_expert_bytes_read_total", "Bytes of expert weights read.", engine.expert_bytes_read_total);
+  out.Distribution("barn_step_rows", "Rows of a step.", "", engine.step_rows);
+  out.Distribution("barn_queue_wait_seconds", "From a request to its first step.", "", engine.queue_wait_seconds);
 }
 
 // One family of samples, one sample for each worker.
@@ -99,7 +121,81 @@ void WriteWorkers(const EngineState& engine, Writer& out) {
       [](const WorkerState& w) { return w.since_ready.seconds; }, out);
 }
 
+constexpr std::pair<FinishReason, absl::string_view> kFinishes[] = {{FinishReason::kEnd, "stop"},
+                                                                    {FinishReason::kLength, "length"},
+                                                                    {FinishReason::kCancelled, "abort"},
+                                                                    {FinishReason::kError, "error"}};
+
+void WriteRequests(const HttpMetrics& http, Writer& out) {
+  out.Distribution("barn_time_to_first_token_seconds", "From a request to its first token.", "",
+                   http.first_token_seconds.Read());
+  out.Distribution("barn_inter_token_seconds", "Between tokens of an answer.", "", http.token_seconds.Read());
+  out.Distribution("barn_request_seconds", "From a request to the end of its answer.", "", http.request_seconds.Read());
+  out.Distribution("barn_request_prompt_tokens", "Prompt tokens of a request.", "", http.prompt_tokens.Read());
+  out.Distribution("barn_request_generated_tokens", "Generated tokens of a request.", "", http.generated_tokens.Read());
+  out.Family("barn_answers_total", "counter", "Answers that ended, by reason.");
+  for (const auto& [reason, name] : kFinishes) {
+    out.Sample("barn_answers_total", absl::StrCat("reason=", Quoted(name)), http.finishes(reason));
+  }
+}
+
+void WriteKeys(const std::vector<KeyTotals>& keys, Writer& out) {
+  if (keys.empty()) return;
+  out.Family("barn_key_tokens_total", "counter", "Tokens by API key, since the start.");
+  for (const KeyTotals& key : keys) {
+    out.Sample("barn_key_tokens_total", absl::StrCat("key=", Quoted(key.name), ",kind=\"prompt\""), key.prompt_tokens);
+    out.Sample("barn_key_tokens_total", absl::StrCat("key=", Quoted(key.name), ",kind=\"generated\""),
+               key.generated_tokens);
+  }
+  out.Family("barn_key_requests_total", "counter", "Requests that generate by API key, since the start.");
+  for (const KeyTotals& key : keys) {
+    out.Sample("barn_key_requests_total", absl::StrCat("key=", Quoted(key.name)), key.requests);
+  }
+}
+
+// The same numbers under the names that vLLM gives them.
+void WriteAliases(const HttpMetrics& http, const EngineState& engine, absl::string_view model, Writer& out) {
+  const std::string labels = absl::StrCat("model_name=", Quoted(model));
+  const auto one = [&](absl::string_view name, absl::string_view type, absl::string_view help, auto value) {
+    out.Family(name, type, help);
+    out.Sample(name, labels, value);
+  };
+  one("vllm:num_requests_running", "gauge", "As barn_requests_running.", engine.running);
+  one("vllm:num_requests_waiting", "gauge", "As barn_requests_waiting.", engine.waiting);
+  const auto blocks = static_cast<double>(std::max<int64_t>(1, engine.kv_blocks_total));
+  one("vllm:kv_cache_usage_perc", "gauge", "Share of the KV blocks in use, 0 to 1.",
+      static_cast<double>(engine.kv_blocks_total - engine.kv_blocks_free) / blocks);
+  one("vllm:prompt_tokens_total", "counter", "As barn_prompt_tokens_total.", engine.prompt_tokens_total);
+  one("vllm:generation_tokens_total", "counter", "As barn_generated_tokens_total.", engine.generated_tokens_total);
+  one("vllm:num_preemptions_total", "counter", "As barn_preemptions_total.", engine.preemptions_total);
+  one("vllm:prefix_cache_queries_total", "counter", "As barn_prefix_cache_queries_total.",
+      engine.prefix_cache_queries_total);
+  one("vllm:prefix_cache_hits_total", "counter", "As barn_prefix_cache_hits_total.", engine.prefix_cache_hits_total);
+  out.Distribution("vllm:time_to_first_token_seconds", "As barn_time_to_first_token_seconds.", labels,
+                   http.first_token_seconds.Read());
+  out.Distribution("vllm:request_queue_time_seconds", "As barn_queue_wait_seconds.", labels, engine.queue_wait_seconds);
+  out.Distribution("vllm:inter_token_latency_seconds", "As barn_inter_token_seconds.", labels,
+                   http.token_seconds.Read());
+  out.Distribution("vllm:e2e_request_latency_seconds", "As barn_request_seconds.", labels, http.request_seconds.Read());
+  out.Distribution("vllm:request_prompt_tokens", "As barn_request_prompt_tokens.", labels, http.prompt_tokens.Read());
+  out.Distribution("vllm:request_generation_tokens", "As barn_request_generated_tokens.", labels,
+                   http.generated_tokens.Read());
+  out.Family("vllm:request_success_total", "counter", "As barn_answers_total.");
+  for (const auto& [reason, name] : kFinishes) {
+    if (reason == FinishReason::kError) continue;
+    out.Sample("vllm:request_success_total", absl::StrCat(labels, ",finished_reason=", Quoted(name)),
+               http.finishes(reason));
+  }
+}
+
 }  // namespace
+
+HttpMetrics::HttpMetrics()
+    : first_token_seconds(kFirstTokenSeconds),
+      token_seconds(kTokenSeconds),
+      request_seconds(kRequestSeconds),
+      prompt_tokens(kRequestTokens),
+      generated_tokens(kRequestTokens) {}
 
 void HttpMetrics::CountRequest(absl::string_view route, int status) {
   absl::MutexLock lock(&mutex_);
@@ -111,12 +207,15 @@ std::map<std::pair<std::string, int>, int64_t> HttpMetrics::requests() const {
   return requests_;
 }
 
-std::string MetricsText(const HttpMetrics& http, const EngineState& engine, absl::string_view model) {
+std::string MetricsText(const HttpMetrics& http, const EngineState& engine, const std::vector<KeyTotals>& keys,
+                        absl::string_view model) {
   Writer out;
   out.Family("barn_model_info", "gauge", "The served model.");
   out.Sample("barn_model_info", absl::StrCat("model=", Quoted(model)), int64_t{1});
   WriteEngine(engine, out);
   WriteWorkers(engine, out);
+  WriteRequests(http, out);
+  WriteKeys(keys, out);
   out.Family("barn_http_requests_total", "counter", "HTTP requests answered, by route and status.");
   for (const auto& [key, count] : http.requests()) {
     out.Sample("barn_http_requests_total", absl::StrCat("route=", Quoted(key.first), ",code=\"", key.second, "\""),
@@ -127,6 +226,7 @@ std::string MetricsText(const HttpMetrics& http, const EngineState& engine, absl
   out.Gauge("barn_http_streams", "Answers being streamed.", http.streams);
   out.Gauge("barn_http_body_bytes", "Request bodies held in memory.", http.body_bytes);
   out.Counter("barn_http_clients_gone_total", "Clients that left before their answer was complete.", http.clients_gone);
+  WriteAliases(http, engine, model, out);
   return out.Take();
 }
 

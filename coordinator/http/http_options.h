@@ -2,11 +2,14 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "coordinator/http/request_parser.h"
 
 namespace barn {
+
+class AccessGate;
 
 struct HttpOptions {
   std::string host = "127.0.0.1";  // An address, or a name that resolves to one.
@@ -16,6 +19,13 @@ struct HttpOptions {
   RequestLimits limits = {};
   int64_t connections_max = 10'000;
   int64_t body_bytes_total_max = int64_t{256} << 20;  // Over all requests that are being read or parsed.
+
+  AccessGate* gate = nullptr;                  // Outlives the server. Null: nobody needs a key.
+  std::vector<std::string> cors_origins = {};  // See CorsHeaders().
+  // PEM files; both or none. They are read again when they change.
+  std::string tls_certificate = {};
+  std::string tls_key = {};
+  bool log_requests = false;  // One line for each; refusals and failures are told in any case.
 
   absl::Duration idle_timeout = absl::Seconds(75);         // Between requests of one connection.
   absl::Duration header_timeout = absl::Seconds(10);       // From the first byte to the end of the header.

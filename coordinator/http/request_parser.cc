@@ -1,15 +1,64 @@
 #include "coordinator/http/request_parser.h"
 
+#include <algorithm>
 #include <array>
+#include <string>
+#include <vector>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/error.hpp>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace barn {
 
 namespace http = boost::beast::http;
+
+namespace {
+
+constexpr size_t kRequestIdBytesMax = 128;
+constexpr size_t kOriginBytesMax = 256;
+constexpr size_t kAskedHeadersBytesMax = 1024;
+
+absl::string_view Header(const RequestParser& parser, absl::string_view name) {
+  const auto value = parser.get()[boost::beast::string_view(name.data(), name.size())];
+  return {value.data(), value.size()};
+}
+
+// A value that may go into a reply's header and into a log line as it is; "" for any other.
+std::string Plain(absl::string_view value, size_t bytes_max) {
+  const bool plain = value.size() <= bytes_max && std::all_of(value.begin(), value.end(), [](char c) {
+                       return absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("-_.:/, []*", c);
+                     });
+  return plain ? std::string(value) : "";
+}
+
+// version "-" trace-id "-" parent-id "-" flags in lower-case hexadecimal digits, neither id zero
+// (w3.org/TR/trace-context).
+std::string TraceParent(absl::string_view value) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(value, '-');
+  const bool hex = std::all_of(value.begin(), value.end(), [](char c) {
+    return c == '-' || absl::ascii_isdigit(static_cast<unsigned char>(c)) || (c >= 'a' && c <= 'f');
+  });
+  const bool sizes = parts.size() == 4 && parts[0].size() == 2 && parts[1].size() == 32 && parts[2].size() == 16 &&
+                     parts[3].size() == 2;
+  if (!hex || !sizes || parts[0] == "ff") return "";
+  const auto zero = [](absl::string_view id) { return id.find_first_not_of('0') == absl::string_view::npos; };
+  return zero(parts[1]) || zero(parts[2]) ? "" : std::string(value);
+}
+
+std::string Secret(const RequestParser& parser) {
+  const absl::string_view authorization = Header(parser, "authorization");
+  if (absl::StartsWithIgnoreCase(authorization, "bearer ")) {
+    return std::string(absl::StripAsciiWhitespace(authorization.substr(7)));
+  }
+  return std::string(Header(parser, "x-api-key"));
+}
+
+}  // namespace
 
 void ApplyLimits(const RequestLimits& limits, RequestParser& parser) {
   parser.header_limit(limits.header_bytes_max);
@@ -21,6 +70,12 @@ HttpRequest RequestHead(const RequestParser& parser) {
   request.method = std::string(parser.get().method_string());
   const auto target = parser.get().target();
   request.path = std::string(target.substr(0, target.find('?')));
+  request.secret = Secret(parser);
+  request.id = Plain(Header(parser, "x-request-id"), kRequestIdBytesMax);
+  request.traceparent = TraceParent(Header(parser, "traceparent"));
+  request.origin = Plain(Header(parser, "origin"), kOriginBytesMax);
+  request.asks_for_method = !Header(parser, "access-control-request-method").empty();
+  request.asks_for_headers = Plain(Header(parser, "access-control-request-headers"), kAskedHeadersBytesMax);
   return request;
 }
 

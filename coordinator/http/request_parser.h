@@ -24,7 +24,7 @@ using RequestParser = boost::beast::http::request_parser<boost::beast::http::buf
 
 void ApplyLimits(const RequestLimits& limits, RequestParser& parser);
 
-// Method and path of a parsed header.
+// What a parsed header says.
 HttpRequest RequestHead(const RequestParser& parser);
 
 // How a failed read is told to the client: 413, 431 or 400. Only for errors of the HTTP grammar.

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "coordinator/http/session.h"
+#include "coordinator/http/tls_files.h"
 #include "spdlog/spdlog.h"
 
 namespace barn {
@@ -64,7 +65,7 @@ void LogEnd(std::exception_ptr failure) {
 class HttpServer::Impl {
  public:
   Impl(HttpOptions options, ServedModel model, Engine& engine)
-      : options_(std::move(options)), api_(std::move(model), engine, metrics_) {
+      : options_(std::move(options)), api_(std::move(model), engine, metrics_, options_.gate) {
     for (int i = 0; i < std::max(1, options_.threads); ++i) lanes_.push_back(std::make_unique<Lane>());
     context_.emplace(SessionContext{options_, api_, engine, metrics_, parse_pool_});
   }
@@ -72,6 +73,11 @@ class HttpServer::Impl {
   ~Impl() { Stop(absl::ZeroDuration()); }
 
   absl::Status Start() {
+    if (!options_.tls_certificate.empty() || !options_.tls_key.empty()) {
+      auto tls = TlsFiles::Open(options_.tls_certificate, options_.tls_key);
+      if (!tls.ok()) return std::move(tls).status();
+      tls_ = *std::move(tls);
+    }
     auto acceptor = Listen(lanes_[0]->io, options_);
     if (!acceptor.ok()) return std::move(acceptor).status();
     acceptor_.emplace(std::move(*acceptor));
@@ -139,7 +145,7 @@ class HttpServer::Impl {
         co_await pause.async_wait(net::redirect_error(net::use_awaitable, error));
       } else if (Admit()) {
         net::co_spawn(lane.io, Serve(lane, std::move(socket)), LogEnd);
-      } else {
+      } else {  // In plain words also where TLS is due: the connection ends in any case.
         Refuse(std::move(socket));
       }
     }
@@ -159,7 +165,8 @@ class HttpServer::Impl {
   net::awaitable<void> Serve(Lane& lane, tcp::socket socket) {
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
-    const auto session = std::make_shared<Session>(std::move(socket), lane.io, *context_);
+    const auto session = std::make_shared<Session>(std::move(socket), lane.io, *context_,
+                                                   tls_ == nullptr ? nullptr : tls_->Current(absl::Now()));
     // Also when the coroutine is destroyed or left by an exception.
     const auto leave = [&](Session* ended) {
       lane.sessions.erase(ended);
@@ -172,6 +179,7 @@ class HttpServer::Impl {
 
   const HttpOptions options_;
   HttpMetrics metrics_;
+  std::unique_ptr<TlsFiles> tls_;  // Null: the bytes are plain.
   const Api api_;
   net::thread_pool parse_pool_{1};
   std::optional<SessionContext> context_;

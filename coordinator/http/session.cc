@@ -12,10 +12,12 @@
 #include <boost/beast/core/error.hpp>
 #include <boost/beast/http/read.hpp>
 
+#include "absl/random/random.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "coordinator/http/reply_head.h"
+#include "spdlog/spdlog.h"
 
 namespace barn {
 namespace {
@@ -34,17 +36,30 @@ constexpr auto kLinger = std::chrono::seconds(2);
 
 auto Into(error_code& error) { return net::redirect_error(net::use_awaitable, error); }
 
+// Unique enough to find one request in the logs of a day.
+std::string NewRequestId() {
+  thread_local absl::BitGen random;
+  return absl::StrCat("req-", absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
+}
+
 std::chrono::steady_clock::duration Chrono(absl::Duration duration) { return absl::ToChronoNanoseconds(duration); }
 
 }  // namespace
 
-Session::Session(net::ip::tcp::socket socket, net::io_context& io, const SessionContext& context)
-    : context_(context), io_(io), stream_(std::move(socket)), signal_(io) {}
+Session::Session(net::ip::tcp::socket socket, net::io_context& io, const SessionContext& context,
+                 std::shared_ptr<net::ssl::context> tls)
+    : context_(context), io_(io), stream_(std::move(socket), std::move(tls)), signal_(io) {
+  error_code ignored;
+  const auto address = stream_.socket().remote_endpoint(ignored).address();
+  client_ = address.to_string(ignored);
+}
 
 Session::~Session() { ReleaseBody(); }
 
 net::awaitable<void> Session::Run() {
   const std::shared_ptr<Session> self = shared_from_this();
+  stream_.expires_after(Chrono(context_.options.header_timeout));
+  if (co_await stream_.Handshake()) co_return;
   while (keep_alive_) {
     std::optional<HttpRequest> request = co_await Read();
     if (!request.has_value()) break;
@@ -79,6 +94,9 @@ net::awaitable<std::optional<HttpRequest>> Session::Read() {
   RequestParser parser;
   ApplyLimits(context_.options.limits, parser);
   route_ = "other";
+  reply_headers_.clear();
+  log_id_.clear();
+  refusal_.reset();
   stream_.expires_after(Chrono(context_.options.header_timeout));
   co_await http::async_read_header(stream_, buffer_, parser, Into(error));
   head_only_ = false;
@@ -91,6 +109,17 @@ net::awaitable<std::optional<HttpRequest>> Session::Read() {
   head_only_ = request.method == "HEAD";
   route_ = context_.api.RouteLabel(request.path);
   keep_alive_ = keep_alive_ && parser.keep_alive();
+  BeginReplies(request);
+  if (!IsPreflight(request)) refusal_ = context_.api.Admit(request);
+  if (request.account != nullptr) absl::StrAppend(&log_id_, " key=", request.account->name);
+  // Who may not ask is not read to the end; a short body is, so that the connection lives on.
+  if (refusal_.has_value() && parser.content_length().value_or(kParseHereBytesMax + 1) > kParseHereBytesMax &&
+      !parser.is_done()) {
+    keep_alive_ = false;
+    refused_ = true;
+    co_await WriteReply(*std::move(refusal_));
+    co_return std::nullopt;
+  }
   if (absl::EqualsIgnoreCase(std::string(parser.get()[http::field::expect]), "100-continue")) {
     if (!co_await Write("HTTP/1.1 100 Continue\r\n\r\n")) co_return std::nullopt;
   }
@@ -136,6 +165,10 @@ net::awaitable<void> Session::RefuseUnreadable(error_code error) {
 }
 
 net::awaitable<void> Session::Respond(HttpRequest request) {
+  if (refusal_.has_value() || IsPreflight(request)) {
+    ReleaseBody();
+    co_return co_await WriteReply(refusal_.has_value() ? *std::move(refusal_) : PreflightReply(request));
+  }
   RouteResult result;
   if (request.body.size() <= kParseHereBytesMax) {
     result = context_.api.Handle(request);
@@ -146,13 +179,39 @@ net::awaitable<void> Session::Respond(HttpRequest request) {
     };
     co_await net::co_spawn(context_.parse_pool, handle, net::use_awaitable);
   }
+  std::shared_ptr<const Account> account = std::move(request.account);
   request = {};
   ReleaseBody();
   if (std::holds_alternative<HttpReply>(result)) {
     co_await WriteReply(std::move(std::get<HttpReply>(result)));
   } else {
-    co_await Generate(std::move(std::get<GenerationJob>(result)));
+    co_await Generate(std::move(std::get<GenerationJob>(result)), std::move(account));
   }
+}
+
+void Session::BeginReplies(HttpRequest& request) {
+  request.client = client_;
+  if (request.id.empty()) request.id = NewRequestId();
+  reply_headers_ = CorsHeaders(context_.options.cors_origins, request.origin);
+  reply_headers_.emplace_back("x-request-id", request.id);
+  log_id_ = absl::StrCat("id=", request.id, " client=", client_);
+  if (request.traceparent.empty()) return;
+  reply_headers_.emplace_back("traceparent", request.traceparent);
+  absl::StrAppend(&log_id_, " trace=", request.traceparent.substr(3, 32));
+}
+
+void Session::LogReply(int status) const {
+  const bool failed = status >= 500 || status == 401 || status == 403 || status == 429;
+  if (!failed && !context_.options.log_requests) return;
+  std::string line = absl::StrCat("request ", log_id_, " route=", route_, " status=", status);
+  if (meter_.has_value()) {
+    absl::StrAppend(&line, " prompt_tokens=", meter_->prompt_tokens(), " tokens=", meter_->generated_tokens());
+    if (meter_->generated_tokens() > 0) {
+      absl::StrAppend(&line, " first_token_ms=", absl::ToInt64Milliseconds(meter_->to_first_token()));
+    }
+    absl::StrAppend(&line, " ms=", absl::ToInt64Milliseconds(absl::Now() - meter_->began()));
+  }
+  spdlog::log(status >= 500 ? spdlog::level::err : failed ? spdlog::level::warn : spdlog::level::info, line);
 }
 
 void Session::ReleaseBody() { context_.metrics.body_bytes -= std::exchange(body_leased_, 0); }
@@ -165,6 +224,8 @@ net::awaitable<void> Session::WriteReply(HttpReply reply) {
       {"Connection", keep_alive_ ? "keep-alive" : "close"},
   };
   headers.insert(headers.end(), reply.headers.begin(), reply.headers.end());
+  headers.insert(headers.end(), reply_headers_.begin(), reply_headers_.end());
+  LogReply(reply.status);
   std::string bytes = ReplyHead(reply.status, absl::Now(), headers);
   if (!head_only_) bytes += reply.body;
   co_await Write(std::move(bytes));
@@ -188,7 +249,8 @@ net::awaitable<bool> Session::Write(std::string bytes) {
 // while.
 net::awaitable<void> Session::CloseGently() {
   error_code error;
-  stream_.socket().shutdown(net::ip::tcp::socket::shutdown_send, error);
+  stream_.expires_after(kLinger);
+  if (!gone_) co_await stream_.ShutdownSend();
   stream_.expires_after(kLinger);
   std::vector<char> part(kReadBytes);
   const bool unread = refused_ || buffer_.size() > 0;

@@ -7,7 +7,6 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 
 #include <memory>
 #include <optional>
@@ -15,9 +14,12 @@
 
 #include "coordinator/http/answer.h"
 #include "coordinator/http/api.h"
+#include "coordinator/http/client_stream.h"
+#include "coordinator/http/cors.h"
 #include "coordinator/http/generation.h"
 #include "coordinator/http/http_metrics.h"
 #include "coordinator/http/http_options.h"
+#include "coordinator/http/request_meter.h"
 #include "coordinator/http/signal.h"
 #include "coordinator/scheduler/engine.h"
 
@@ -35,7 +37,9 @@ struct SessionContext {
 // One connection: reads requests one after another and answers them. All calls on the thread of its io_context.
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(boost::asio::ip::tcp::socket socket, boost::asio::io_context& io, const SessionContext& context);
+  // `tls`: how the connection is encrypted; null: not at all.
+  Session(boost::asio::ip::tcp::socket socket, boost::asio::io_context& io, const SessionContext& context,
+          std::shared_ptr<boost::asio::ssl::context> tls = nullptr);
   ~Session();
 
   // Ends when the connection does.
@@ -52,7 +56,7 @@ class Session : public std::enable_shared_from_this<Session> {
   boost::asio::awaitable<std::optional<std::string>> ReadBody(RequestParser& parser);
   boost::asio::awaitable<void> RefuseUnreadable(boost::system::error_code error);
   boost::asio::awaitable<void> Respond(HttpRequest request);
-  boost::asio::awaitable<void> Generate(GenerationJob job);
+  boost::asio::awaitable<void> Generate(GenerationJob job, std::shared_ptr<const Account> account);
   boost::asio::awaitable<void> Stream(Answer& answer, Generation& generation);
   std::string StreamHead(const Answer& answer);
   boost::asio::awaitable<void> AnswerWhole(Answer& answer, Generation& generation);
@@ -64,6 +68,10 @@ class Session : public std::enable_shared_from_this<Session> {
   // Feeds what has come from the engine to the answer; returns the bytes to send.
   std::string Drain(Answer& answer, Generation& generation);
 
+  // What every reply to this request says.
+  void BeginReplies(HttpRequest& request);
+  void LogReply(int status) const;
+
   // While an answer is made, something must read, or a client that leaves goes unnoticed. Pipelined bytes are kept.
   boost::asio::awaitable<void> Watch();
   void ReleaseBody();
@@ -72,12 +80,17 @@ class Session : public std::enable_shared_from_this<Session> {
 
   const SessionContext& context_;
   boost::asio::io_context& io_;
-  boost::beast::tcp_stream stream_;
+  ClientStream stream_;
   boost::beast::flat_buffer buffer_;  // Read but not parsed yet.
   Signal signal_;
-  std::string route_;       // Label of the current request for the metrics.
-  bool head_only_ = false;  // Of the current request: its reply has no body.
-  bool http_1_0_ = false;   // Of the current request: no chunks.
+  std::string client_;                 // Its address.
+  HeaderList reply_headers_;           // Of all replies to the current request.
+  std::string log_id_;                 // The current request in the log: its id, who asks, and its trace.
+  std::optional<HttpReply> refusal_;   // Of the current request.
+  std::optional<RequestMeter> meter_;  // While it generates.
+  std::string route_;                  // Label of the current request for the metrics.
+  bool head_only_ = false;             // Of the current request: its reply has no body.
+  bool http_1_0_ = false;              // Of the current request: no chunks.
   bool keep_alive_ = true;
   int64_t body_leased_ = 0;  // Bytes of this session in metrics.body_bytes.
   bool idle_ = false;        // Waits for the first byte of a request.

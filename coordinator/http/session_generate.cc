@@ -27,16 +27,25 @@ class Gauge {
 
 }  // namespace
 
-net::awaitable<void> Session::Generate(GenerationJob job) {
+net::awaitable<void> Session::Generate(GenerationJob job, std::shared_ptr<const Account> account) {
+  RequestMeter& meter = meter_.emplace(RequestMeter::Options{.metrics = context_.metrics,
+                                                             .gate = context_.options.gate,
+                                                             .account = std::move(account),
+                                                             .model = context_.api.model_id()},
+                                       absl::Now());
+  const auto end_meter = [this](RequestMeter*) { meter_.reset(); };
+  const std::unique_ptr<RequestMeter, decltype(end_meter)> ends(&meter, end_meter);
   Generation generation(context_.engine, [executor = io_.get_executor(), weak = weak_from_this()] {
     net::post(executor, [weak] {
       if (const std::shared_ptr<Session> self = weak.lock()) self->signal_.Set();
     });
   });
+  meter.Ask(job.requests);
   if (absl::Status status = generation.Start(std::move(job.requests)); !status.ok()) {
     co_await WriteError(FromStatus(status));
     co_return;
   }
+  meter.Accepted(absl::Now());
   StartWatch();
   if (job.answer->streams()) {
     co_await Stream(*job.answer, generation);
@@ -50,9 +59,13 @@ net::awaitable<void> Session::Generate(GenerationJob job) {
 
 std::string Session::Drain(Answer& answer, Generation& generation) {
   std::string bytes;
+  const absl::Time now = absl::Now();
   for (const ChoiceUpdate& update : generation.Take()) {
+    meter_->OnUpdate(update, now);
     bytes += answer.Add(update);
-    if (answer.done(update.choice)) generation.Cancel(update.choice);
+    if (!answer.done(update.choice)) continue;
+    meter_->Done(update.choice);
+    generation.Cancel(update.choice);
   }
   return bytes;
 }
@@ -91,6 +104,7 @@ net::awaitable<void> Session::Stream(Answer& answer, Generation& generation) {
       started = true;
       wire += http_1_0_ ? bytes : Chunk(bytes);
       if (end && !http_1_0_) wire += "0\r\n\r\n";
+      if (end) LogReply(200);
       if (!co_await Write(std::move(wire)) || end) co_return;
     }
     const auto until = std::chrono::steady_clock::now() + silence_max;
@@ -114,6 +128,7 @@ std::string Session::StreamHead(const Answer& answer) {
       {"Connection", keep_alive_ ? "keep-alive" : "close"},
   };
   if (!http_1_0_) headers.emplace_back("Transfer-Encoding", "chunked");
+  headers.insert(headers.end(), reply_headers_.begin(), reply_headers_.end());
   return ReplyHead(200, absl::Now(), headers);
 }
 

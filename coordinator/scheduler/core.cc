@@ -15,6 +15,9 @@ namespace {
 constexpr size_t kErrorBytesMax = 500;
 constexpr int64_t kCounterMax = int64_t{1} << 50;  // Of one step; sums of many stay far from overflow.
 
+constexpr double kStepRows[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+constexpr double kQueueSeconds[] = {0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300};
+
 std::string Describe(const Member& member) { return absl::StrFormat("worker %d '%s'", member.id, member.hello.name()); }
 
 bool IsCount(int64_t value) { return value >= 0 && value <= kCounterMax; }
@@ -37,7 +40,10 @@ int64_t EpochOf(const proto::WorkerMessage& message) {
 }  // namespace
 
 Core::Core(CoreOptions options, Planner planner)
-    : options_(std::move(options)), deployment_(options_, std::move(planner)) {}
+    : options_(std::move(options)),
+      deployment_(options_, std::move(planner)),
+      step_rows_(kStepRows),
+      queue_wait_seconds_(kQueueSeconds) {}
 
 Actions Core::Step(absl::Time now, std::span<const Event> events) {
   now_ = std::max(now_, now);
@@ -105,6 +111,7 @@ void Core::Handle(const RequestSubmitted& event) {
     next_deadline_ = std::min(next_deadline_, deadline);
     sequences_.Admit(options_.running_max);
     ++counters_.requests;
+    arrived_[event.request_id] = now_;
   }
   actions_.verdicts.push_back({event.request_id, std::move(status)});
 }
@@ -296,6 +303,13 @@ void Core::FillPipeline() {
 
 void Core::SendStep(BatchStep step, std::shared_ptr<proto::CoordinatorMessage> message) {
   step.sent = now_;
+  step_rows_.Add(static_cast<double>(step.decoding_rows + step.prompt_rows));
+  for (const StepSlice& slice : step.slices) {
+    const auto arrived = arrived_.find(slice.sequence_id);
+    if (arrived == arrived_.end()) continue;
+    queue_wait_seconds_.Add(absl::ToDoubleSeconds(now_ - arrived->second));
+    arrived_.erase(arrived);
+  }
   ++steps_sent_;
   message->mutable_step()->set_epoch(deployment_.epoch());
   for (int64_t id : deployment_.stage_workers()) actions_.sends.push_back({id, message});
@@ -322,6 +336,7 @@ void Core::Finish(Sequence& sequence, FinishReason reason, absl::Status status) 
   last_end_ = now_;
   update.status = std::move(status);
   sequence.finished = true;
+  arrived_.erase(sequence.id);
   if (!sequence.running) {
     sequences_.RemoveWaiting(sequence.id);
   } else if (sequence.steps_in_flight == 0) {

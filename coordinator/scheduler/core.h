@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -100,6 +101,9 @@ class Core {
   Counters counters_;
   absl::Duration end_interval_ = absl::Seconds(1);  // Between two requests that end, on average lately.
   absl::Time last_end_ = absl::InfinitePast();
+  HistogramPicture step_rows_;
+  HistogramPicture queue_wait_seconds_;
+  std::map<int64_t, absl::Time> arrived_;              // Requests of which no step has had rows.
   absl::Time next_deadline_ = absl::InfiniteFuture();  // No request's is earlier.
   absl::Time recover_until_ = absl::InfiniteFuture();  // When those that wait for a new plan give up.
   absl::Time now_ = absl::InfinitePast();

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "coordinator/scheduler/busy_time.h"
+#include "coordinator/scheduler/histogram_picture.h"
 #include "coordinator/scheduler/request.h"
 
 namespace barn {
@@ -53,6 +54,8 @@ struct EngineState {
   int64_t requests_recovered_total = 0;    // Requests that outlived the loss of a worker, once for each loss.
   int64_t prefix_cache_queries_total = 0;  // Prompt tokens looked for,
   int64_t prefix_cache_hits_total = 0;     // and found.
+  HistogramPicture step_rows;              // Of each step.
+  HistogramPicture queue_wait_seconds;     // From a request to the first step that has rows of it.
 };
 
 // What the front ends (HTTP, command line) see of the running model. Thread-safe.

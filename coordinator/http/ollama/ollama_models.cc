@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-ApiError Refusal(int status, std::string message) {
+ApiError Refused(int status, std::string message) {
   ApiError error;
   error.status = status;
   error.message = std::move(message);
@@ -48,14 +48,14 @@ RouteResult AboutModel(const ApiContext& context, const HttpRequest& request, ab
   return refuse(wanted, Serves(context.model, wanted), stream);
 }
 
-ApiError NotHere(const std::string& name) { return Refusal(404, absl::StrCat("model '", name, "' not found")); }
+ApiError NotHere(const std::string& name) { return Refused(404, absl::StrCat("model '", name, "' not found")); }
 
 }  // namespace
 
 RouteResult OllamaPull(const ApiContext& context, const HttpRequest& request) {
   return AboutModel(context, request, "model", [&](const std::string& name, bool served, bool stream) -> RouteResult {
     if (!served) {
-      return Refusal(501, absl::StrCat("model '", name, "' cannot be pulled: this server serves '", context.model.id,
+      return Refused(501, absl::StrCat("model '", name, "' cannot be pulled: this server serves '", context.model.id,
                                        "', with which it was started; start one with the other model"));
     }
     HttpReply reply = JsonReply({{"status", "success"}});
@@ -70,13 +70,13 @@ RouteResult OllamaPull(const ApiContext& context, const HttpRequest& request) {
 RouteResult OllamaPush(const ApiContext& context, const HttpRequest& request) {
   return AboutModel(context, request, "model", [](const std::string& name, bool served, bool) -> RouteResult {
     if (!served) return NotHere(name);
-    return Refusal(501, absl::StrCat("model '", name, "' cannot be pushed: this server publishes nothing"));
+    return Refused(501, absl::StrCat("model '", name, "' cannot be pushed: this server publishes nothing"));
   });
 }
 
 RouteResult OllamaCreate(const ApiContext& context, const HttpRequest& request) {
   return AboutModel(context, request, "model", [](const std::string& name, bool, bool) -> RouteResult {
-    return Refusal(501, absl::StrCat("model '", name,
+    return Refused(501, absl::StrCat("model '", name,
                                      "' cannot be created: this server serves the model with which it "
                                      "was started; its template and system prompt belong to requests"));
   });
@@ -85,14 +85,14 @@ RouteResult OllamaCreate(const ApiContext& context, const HttpRequest& request) 
 RouteResult OllamaCopy(const ApiContext& context, const HttpRequest& request) {
   return AboutModel(context, request, "source", [](const std::string& name, bool served, bool) -> RouteResult {
     if (!served) return NotHere(name);
-    return Refusal(501, absl::StrCat("model '", name, "' cannot be copied: this server gives a model no second name"));
+    return Refused(501, absl::StrCat("model '", name, "' cannot be copied: this server gives a model no second name"));
   });
 }
 
 RouteResult OllamaDelete(const ApiContext& context, const HttpRequest& request) {
   return AboutModel(context, request, "model", [](const std::string& name, bool served, bool) -> RouteResult {
     if (!served) return NotHere(name);
-    return Refusal(409, absl::StrCat("model '", name, "' cannot be deleted: this server serves it"));
+    return Refused(409, absl::StrCat("model '", name, "' cannot be deleted: this server serves it"));
   });
 }
 
