@@ -87,6 +87,7 @@ absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Option
   engine.context_tokens = options.model.context_tokens;
   engine.kv = KvTypeOf(options.model);
   engine.deterministic = options.model.deterministic;
+  engine.draft = options.draft;
   engine.objective = options.model.objective;
   engine.stall_max = absl::Milliseconds(options.scheduling.stall_ms);
   engine.recovery_max = options.scheduling.recovery_max;

@@ -58,6 +58,7 @@ class ServedCluster {
     std::string listen = "127.0.0.1:0";
     int64_t step_bytes_max = 0;  // > 0: steps so small that every logit of every row stays below this.
     std::string token;           // Empty: a fresh random one.
+    bool draft = false;          // See CoreOptions.
   };
   static absl::StatusOr<std::unique_ptr<ServedCluster>> Start(const Options& options);
   ~ServedCluster();

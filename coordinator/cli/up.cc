@@ -30,6 +30,7 @@ struct ServeSettings {
   HttpSettings http;
   std::string cluster_listen = "127.0.0.1:7070";
   std::string token;
+  std::string draft = "ngram";
   std::string chat_template;  // A file; empty: the model's own.
 };
 
@@ -99,6 +100,7 @@ absl::Status Serve(const ServeSettings& settings) {
   options.workers_expected = settings.workers_expected;
   options.listen = settings.cluster_listen;
   options.token = settings.token;
+  options.draft = settings.draft == "ngram";
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<ServedCluster> cluster, ServedCluster::Start(options));
 
   ServedModel served{.id = cluster->reference().id,
@@ -150,6 +152,13 @@ void AddClusterOptions(CLI::App* command, ServeSettings& settings) {
       ->capture_default_str();
   command->add_option("--token", settings.token, "What workers must know to join; a fresh one by default")
       ->envname("BARN_TOKEN");
+  command
+      ->add_option("--draft", settings.draft,
+                   "ngram: guess tokens from what was said before and check several at once, where that is faster; the "
+                   "answers stay the same")
+      ->envname("BARN_DRAFT")
+      ->check(CLI::IsMember({"ngram", "off"}))
+      ->capture_default_str();
   command->add_option("--chat-template", settings.chat_template, "A Jinja file in place of the model's chat template")
       ->envname("BARN_CHAT_TEMPLATE");
 }

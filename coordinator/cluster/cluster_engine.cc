@@ -83,6 +83,7 @@ absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const Clust
   core.sequence_tokens_max = config.context_tokens;
   core.step_tokens_max = options.step_tokens_max;
   core.deterministic = options.deterministic;
+  core.draft = options.draft;
   core.waiting_max = options.waiting_max;
   core.tenant_waiting_max = options.tenant_waiting_max;
   core.running_max = options.running_max;

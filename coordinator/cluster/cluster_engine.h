@@ -35,6 +35,7 @@ struct ClusterOptions {
   int64_t context_tokens = 0;          // PlanOptions::context_tokens
   KvType kv = KvType::kF16;
   bool deterministic = false;  // See CoreOptions.
+  bool draft = false;          // The same.
   PlanObjective objective = PlanObjective::kBoth;
   int64_t step_tokens_max = 512;
   int64_t waiting_max = 256;                           // Requests in the queue; more are refused.

@@ -83,6 +83,8 @@ void WriteEngine(const EngineState& engine, Writer& out) {
   out.Counter("barn_generated_tokens_total", "Tokens generated.", engine.generated_tokens_total);
   out.Counter("barn_steps_total", "Steps of the cluster.", engine.steps_total);
   out.Counter("barn_expert_bytes_read_total", "Bytes of expert weights read.", engine.expert_bytes_read_total);
+  out.Counter("barn_draft_tokens_total", "Tokens guessed and computed.", engine.draft_tokens_total);
+  out.Counter("barn_draft_accepted_tokens_total", "Guessed tokens that came true.", engine.draft_accepted_tokens_total);
   out.Distribution("barn_step_rows", "Rows of a step.", "", engine.step_rows);
   out.Distribution("barn_queue_wait_seconds", "From a request to its first step.", "", engine.queue_wait_seconds);
 }
@@ -171,6 +173,9 @@ void WriteAliases(const HttpMetrics& http, const EngineState& engine, absl::stri
   one("vllm:prefix_cache_queries_total", "counter", "As barn_prefix_cache_queries_total.",
       engine.prefix_cache_queries_total);
   one("vllm:prefix_cache_hits_total", "counter", "As barn_prefix_cache_hits_total.", engine.prefix_cache_hits_total);
+  one("vllm:spec_decode_num_draft_tokens_total", "counter", "As barn_draft_tokens_total.", engine.draft_tokens_total);
+  one("vllm:spec_decode_num_accepted_tokens_total", "counter", "As barn_draft_accepted_tokens_total.",
+      engine.draft_accepted_tokens_total);
   out.Distribution("vllm:time_to_first_token_seconds", "As barn_time_to_first_token_seconds.", labels,
                    http.first_token_seconds.Read());
   out.Distribution("vllm:request_queue_time_seconds", "As barn_queue_wait_seconds.", labels, engine.queue_wait_seconds);

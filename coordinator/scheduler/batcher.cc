@@ -43,6 +43,8 @@ class StepBuilder {
     Survey();
     const int64_t reserved = prompts_.empty() ? 0 : limits_.step_tokens_max / 4;
     const int64_t share = CeilDiv(decoding_count_, limits_.stages);
+    drafting_ = limits_.draft_cost != nullptr && prompts_.empty();
+    if (drafting_) row_share_ = limits_.draft_cost->RowShare(share);
     const int64_t budget = std::max<int64_t>(1, limits_.step_tokens_max - reserved);
     Order(decoding_, share > budget);
     AddUpTo(decoding_, std::min(share, budget));
@@ -92,11 +94,19 @@ class StepBuilder {
     // What a mask will allow after this token is not known before it.
     const auto certain = [&](const StepSlice& slice) {
       const Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
-      return sequence.finished ||
-             (slice.candidates == 1 && !slice.full_logits && slice.mask == nullptr && !sequence.sampler.LooksBack());
+      return sequence.finished || (slice.candidates == 1 && !slice.full_logits && slice.mask == nullptr &&
+                                   slice.draft.empty() && !sequence.sampler.LooksBack());
+    };
+    // Guesses need the token that is in flight, and bring more than a step that is there early.
+    const double row_share = limits_.draft_cost == nullptr ? 1 : limits_.draft_cost->RowShare(before.decoding_rows);
+    const auto guesses = [&](const StepSlice& slice) {
+      Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
+      return row_share < 1 && !sequence.finished && sequence.may_draft() &&
+             !sequence.drafter.Draft(sequence.tokens, 1, row_share).empty();
     };
     const auto idle = [](const auto& entry) { return entry.second.finished || entry.second.pending() <= 0; };
     return std::all_of(before.slices.begin(), before.slices.end(), certain) &&
+           std::none_of(before.slices.begin(), before.slices.end(), guesses) &&
            std::all_of(sequences_.running().begin(), sequences_.running().end(), idle);
   }
 
@@ -179,8 +189,10 @@ class StepBuilder {
         slice = MakeSlice(*sequence, std::clamp<int64_t>(rows, 1, slice.rows));
       }
       if (!sequences_.Reserve(*sequence, slice.first_position + slice.rows)) continue;
-      result_bytes_ += ResultBytes(slice);
+      // Guesses take what the others leave; they cost nobody a place.
       rows_max -= slice.rows;
+      if (drafting_ && slice.rows == 1 && slice.candidates > 0) AddDraft(*sequence, slice);
+      result_bytes_ += ResultBytes(slice);
       rows_ += slice.rows;
       Write(slice, *sequence);
       step_.slices.push_back(slice);
@@ -210,13 +222,27 @@ class StepBuilder {
     return slice;
   }
 
+  void AddDraft(Sequence& sequence, StepSlice& slice) {
+    if (!sequence.may_draft()) return;
+    // Every sequence that decodes still gets its row, none gets more tokens than were asked for, and nobody has to go
+    // for a guess.
+    const int64_t bytes = slice.candidates * kBytesPerCandidate + kBytesPerTarget;
+    const int64_t most =
+        std::min({limits_.step_tokens_max - rows_ - decoding_count_, sequence.positions_max() - sequence.known(),
+                  (kResultBytesMax / 2 - result_bytes_) / bytes, sequences_.RoomBehind(sequence)});
+    slice.draft = sequence.drafter.Draft(sequence.tokens, most, row_share_);
+    slice.rows += static_cast<int64_t>(slice.draft.size());
+    sequences_.Reserve(sequence, slice.first_position + slice.rows);
+  }
+
   int64_t TargetBytes(const StepSlice& slice) const {
     return kBytesPerTarget + slice.target_candidates * kBytesPerCandidate;
   }
 
   int64_t ResultBytes(const StepSlice& slice) const {
-    return slice.candidates * kBytesPerCandidate + (slice.full_logits ? 4 * limits_.vocabulary : 0) +
-           slice.targets * TargetBytes(slice);
+    const auto guesses = static_cast<int64_t>(slice.draft.size());
+    return (1 + guesses) * slice.candidates * kBytesPerCandidate + guesses * kBytesPerTarget +
+           (slice.full_logits ? 4 * limits_.vocabulary : 0) + slice.targets * TargetBytes(slice);
   }
 
   void Write(const StepSlice& slice, Sequence& sequence) {
@@ -226,13 +252,16 @@ class StepBuilder {
     out.set_first_position(slice.first_position);
     out.set_rows(static_cast<int32_t>(slice.rows));
     out.set_takes_best(slice.takes_best);
-    for (int64_t i = slice.first_position; i < end && !slice.takes_best; ++i) out.add_tokens(sequence.tokens[i]);
-    const int64_t blocks = sequences_.blocks().BlocksFor(end);
+    const int64_t known_end = end - static_cast<int64_t>(slice.draft.size());
+    for (int64_t i = slice.first_position; i < known_end && !slice.takes_best; ++i) out.add_tokens(sequence.tokens[i]);
+    for (const int32_t guess : slice.draft) out.add_tokens(guess);
+    const int64_t blocks = std::max(sequence.blocks_sent, sequences_.blocks().BlocksFor(end));
     out.set_block_offset(static_cast<int32_t>(sequence.blocks_sent));
     for (int64_t i = sequence.blocks_sent; i < blocks; ++i) out.add_new_blocks(sequence.blocks[i]);
     if (slice.candidates > 0) {
       out.set_want_candidates(true);
       out.set_candidates(static_cast<int32_t>(slice.candidates));
+      out.set_more_candidate_rows(static_cast<int32_t>(slice.draft.size()));
       out.set_want_deviation(slice.deviation);
       out.set_want_full_logits(slice.full_logits);
       for (const LogitEdit& edit : sequence.sampler.Edits(sequence.tokens, sequence.prompt_tokens)) {
@@ -246,7 +275,7 @@ class StepBuilder {
     const int64_t last = static_cast<int64_t>(sequence.tokens.size()) - 1;
     for (int64_t i = end - slice.targets; i < end; ++i) out.add_targets(sequence.tokens[std::min(i + 1, last)]);
     out.set_target_candidates(static_cast<int32_t>(slice.target_candidates));
-    sequences_.Advance(sequence, end);
+    sequences_.Advance(sequence, known_end);
     sequence.blocks_sent = blocks;
     sequence.last_step = step_.id;
     ++sequence.steps_in_flight;
@@ -261,6 +290,8 @@ class StepBuilder {
   int64_t prompt_pending_ = 0;
   int64_t rows_ = 0;
   int64_t result_bytes_ = 0;
+  bool drafting_ = false;
+  double row_share_ = 1;
   BatchStep step_;
 };
 

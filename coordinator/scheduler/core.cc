@@ -194,6 +194,7 @@ absl::Status Core::OnStepResult(const proto::StepResult& result, Member& member)
   }
   const BatchStep step = std::move(in_flight_.front());
   in_flight_.pop_front();
+  if (step.prompt_rows == 0) step_cost_.Observe(step.decoding_rows, result.compute_us());
   ApplyStep(step, *matched);
   return absl::OkStatus();
 }
@@ -206,7 +207,8 @@ void Core::ApplyStep(const BatchStep& step, const std::vector<const proto::Seque
     const StepSlice& slice = step.slices[i];
     Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
     --sequence.steps_in_flight;
-    sequence.computed = slice.first_position + slice.rows;
+    const auto drafted = static_cast<int64_t>(slice.draft.size());
+    sequence.computed = slice.first_position + slice.rows - drafted;
     if (sequence.finished) {
       if (sequence.steps_in_flight == 0) sequences_.Release(sequence.id);
       continue;
@@ -215,9 +217,15 @@ void Core::ApplyStep(const BatchStep& step, const std::vector<const proto::Seque
         std::min(slice.first_position + slice.rows, sequence.prompt_tokens) - slice.first_position;
     counters_.prompt_tokens += std::max<int64_t>(0, prompt_rows);
     const int64_t generated = sequence.generated();
+    const int64_t computed = sequence.computed;
     const FinishReason reason = ApplyResult(slice, results[i], options_.end_ids, sequence, UpdateOf(slice.sequence_id));
     counters_.generated_tokens += std::max<int64_t>(0, sequence.generated() - generated);
     if (sequence.generated() > generated) sequence.losses = 0;
+    if (drafted > 0) {
+      counters_.draft_tokens += drafted;
+      counters_.draft_accepted_tokens += sequence.computed - computed;
+      sequences_.Advance(sequence, sequence.computed);  // Guesses that came true.
+    }
     sequences_.LeaveShared(sequence);
     if (reason != FinishReason::kNone) Finish(sequence, reason);
   }
@@ -286,7 +294,8 @@ void Core::FillPipeline() {
                            .stages = deployment_.stages(),
                            .vocabulary = options_.vocabulary,
                            .times = &times_,
-                           .stall_max = options_.stall_max};
+                           .stall_max = options_.stall_max,
+                           .draft_cost = options_.draft ? &step_cost_ : nullptr};
   while (static_cast<int>(in_flight_.size()) < deployment_.stages()) {
     auto message = std::make_shared<proto::CoordinatorMessage>();
     BatchStep step = BuildStep(limits, steps_sent_ + 1, sequences_, *message->mutable_step());

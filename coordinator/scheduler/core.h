@@ -51,6 +51,8 @@ class Core {
     int64_t steps = 0;
     int64_t expert_bytes_read = 0;
     int64_t recovered = 0;
+    int64_t draft_tokens = 0;
+    int64_t draft_accepted_tokens = 0;
   };
 
   void Handle(const WorkerJoined& event);
@@ -96,6 +98,7 @@ class Core {
   Sequences sequences_;
   std::deque<BatchStep> in_flight_;  // Oldest first.
   StepTimes times_;                  // Of the current epoch.
+  StepCost step_cost_;               // For guesses.
   absl::Time last_result_ = absl::InfinitePast();
   int64_t steps_sent_ = 0;  // Of the current epoch; also the last step id.
   Counters counters_;

@@ -27,6 +27,7 @@ struct CoreOptions {
   int64_t sequence_tokens_max = 0;   // Longest prompt plus answer that the model allows; the KV capacity bounds it too.
   int64_t step_tokens_max = 512;     // Rows of one step.
   bool deterministic = false;        // Workers refuse to load on a device whose results depend on the batch.
+  bool draft = false;                // Guesses tokens from what was said before; the answers stay the same.
   int64_t waiting_max = 256;         // Requests that do not run yet.
   int64_t tenant_waiting_max = 128;  // Of them, those of one tenant.
   int64_t running_max = 256;         // Requests that hold KV blocks.

@@ -24,6 +24,8 @@ EngineState Core::State() const {
   state.requests_recovered_total = counters_.recovered;
   state.prefix_cache_queries_total = sequences_.cache_queries();
   state.prefix_cache_hits_total = sequences_.cache_hits();
+  state.draft_tokens_total = counters_.draft_tokens;
+  state.draft_accepted_tokens_total = counters_.draft_accepted_tokens;
   state.step_rows = step_rows_;
   state.queue_wait_seconds = queue_wait_seconds_;
   return state;

@@ -15,13 +15,24 @@ constexpr int kTriesMax = 200;
 constexpr int64_t kDrawsPerToken = 8;
 constexpr int64_t kDrawsFree = 64;
 
-std::vector<Candidate> ReadCandidates(const proto::SequenceResult& result) {
+// Row: SequenceResult or RowResult.
+template <class Row>
+std::vector<Candidate> ReadCandidates(const Row& result) {
   std::vector<Candidate> candidates;
   candidates.reserve(result.candidate_ids_size());
   for (int i = 0; i < result.candidate_ids_size(); ++i) {
     candidates.push_back({.id = result.candidate_ids(i), .logit = result.candidate_logits(i)});
   }
   return candidates;
+}
+
+template <class Row>
+HeldDraw ReadDraw(const Row& row, int top_logprobs) {
+  HeldDraw draw{.token = {},
+                .candidates = ReadCandidates(row),
+                .all = {.logsumexp = row.logsumexp(), .deviation = row.logit_deviation()}};
+  draw.token.top = TopLogprobs(row.candidate_ids(), row.candidate_logits(), row.logsumexp(), top_logprobs);
+  return draw;
 }
 
 void Draw(Sampler& sampler, HeldDraw& draw) {
@@ -33,22 +44,27 @@ void Draw(Sampler& sampler, HeldDraw& draw) {
   }
 }
 
-// Takes back the newest `count` tokens and draws another one in the place of their first. False: there is none.
-bool Redraw(int64_t count, Sequence& sequence) {
-  const size_t kept = sequence.held.size() - static_cast<size_t>(count);
-  sequence.held.resize(kept + 1);
-  HeldDraw& draw = sequence.held.back();
+// Takes back the newest `count` tokens.
+void TakeBack(int64_t count, Sequence& sequence) {
+  sequence.held.resize(sequence.held.size() - static_cast<size_t>(count));
   sequence.tokens.resize(sequence.tokens.size() - static_cast<size_t>(count));
+  // Where it began to run again behind this place: who has computed all that is known is no prompt.
+  for (int64_t* position : {&sequence.computed, &sequence.scheduled, &sequence.known_at_start}) {
+    *position = std::min(*position, sequence.known());
+  }
   sequence.sampler.Forget();
+}
+
+// The same, and draws another token in the place of their first. False: there is none.
+bool Redraw(int64_t count, Sequence& sequence) {
+  HeldDraw draw = std::move(sequence.held[sequence.held.size() - static_cast<size_t>(count)]);
+  TakeBack(count, sequence);
   sequence.matcher = draw.matcher;
   std::erase_if(draw.candidates, [&](const Candidate& c) { return c.id == draw.token.id; });
   if (draw.candidates.empty()) return false;
   Draw(sequence.sampler, draw);
   sequence.tokens.push_back(draw.token.id);
-  sequence.computed = std::min(sequence.computed, static_cast<int64_t>(sequence.tokens.size()) - 1);
-  sequence.scheduled = std::min(sequence.scheduled, sequence.computed);
-  // Where it began to run again behind this place: who has computed all that is known is no prompt.
-  sequence.known_at_start = std::min(sequence.known_at_start, sequence.known());
+  sequence.held.push_back(std::move(draw));
   return true;
 }
 
@@ -56,8 +72,7 @@ FinishReason Ban(Sequence& sequence, RequestUpdate& update) {
   int tries = 0;
   for (int64_t back = 0; (back = sequence.banned->Push(sequence.tokens.back())) > 0;) {
     if (sequence.sampler.draws() > kDrawsPerToken * sequence.request.max_tokens + kDrawsFree) {
-      sequence.held.resize(sequence.held.size() - static_cast<size_t>(back));
-      sequence.tokens.resize(sequence.tokens.size() - static_cast<size_t>(back));
+      TakeBack(back, sequence);
       ReleaseHeld(0, sequence, update);
       return FinishReason::kLength;
     }
@@ -101,12 +116,8 @@ std::vector<TokenLogprob> TopLogprobs(const google::protobuf::RepeatedField<int3
 
 FinishReason DrawToken(const proto::SequenceResult& result, const std::set<int32_t>& end_ids, Sequence& sequence,
                        RequestUpdate& update) {
-  HeldDraw draw{.token = {},
-                .candidates = ReadCandidates(result),
-                .all = {.logsumexp = result.logsumexp(), .deviation = result.logit_deviation()}};
+  HeldDraw draw = ReadDraw(result, sequence.request.top_logprobs);
   Draw(sequence.sampler, draw);
-  draw.token.top =
-      TopLogprobs(result.candidate_ids(), result.candidate_logits(), result.logsumexp(), sequence.request.top_logprobs);
   static_assert(std::endian::native == std::endian::little);
   draw.token.full_logits.resize(result.full_logits().size() / 4);
   if (!draw.token.full_logits.empty()) {
@@ -126,6 +137,26 @@ FinishReason DrawToken(const proto::SequenceResult& result, const std::set<int32
                               : sequence.matcher ? AdvanceGrammar(sequence, update)
                                                  : FinishReason::kNone;
   if (reason == FinishReason::kEnd) ReleaseHeld(0, sequence, update);
+  return reason;
+}
+
+FinishReason DrawDrafted(std::span<const int32_t> draft, const proto::SequenceResult& result,
+                         const std::set<int32_t>& end_ids, Sequence& sequence, RequestUpdate& update) {
+  int64_t accepted = 0;
+  FinishReason reason = FinishReason::kNone;
+  for (size_t i = 0; reason == FinishReason::kNone; ++i) {
+    HeldDraw draw = i < draft.size() ? ReadDraw(result.rows(static_cast<int>(i)), sequence.request.top_logprobs)
+                                     : ReadDraw(result, sequence.request.top_logprobs);
+    Draw(sequence.sampler, draw);
+    const int32_t id = draw.token.id;
+    sequence.tokens.push_back(id);
+    update.tokens.push_back(std::move(draw.token));
+    if (!sequence.request.ignore_end && end_ids.contains(id)) reason = FinishReason::kEnd;
+    if (i == draft.size() || id != draft[i]) break;
+    ++accepted;
+  }
+  sequence.computed += accepted;
+  sequence.drafter.Learn(static_cast<int64_t>(draft.size()), accepted);
   return reason;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "coordinator/scheduler/request.h"
@@ -22,6 +23,12 @@ std::vector<TokenLogprob> TopLogprobs(const google::protobuf::RepeatedField<int3
 // update.status) when nothing else can be said, else kNone.
 FinishReason DrawToken(const proto::SequenceResult& result, const std::set<int32_t>& end_ids, Sequence& sequence,
                        RequestUpdate& update);
+
+// The same where `draft` was computed behind the sequence's last token: draws one token after the other, each from the
+// row of its place, as long as they are what was guessed. So it draws what single steps would have drawn. The rows of
+// guesses that came true are added to `computed`. Only where may_draft().
+FinishReason DrawDrafted(std::span<const int32_t> draft, const proto::SequenceResult& result,
+                         const std::set<int32_t>& end_ids, Sequence& sequence, RequestUpdate& update);
 
 // Hands out what is held, except for the newest `keep`.
 void ReleaseHeld(int64_t keep, Sequence& sequence, RequestUpdate& update);

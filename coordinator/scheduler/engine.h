@@ -50,12 +50,14 @@ struct EngineState {
   int64_t generated_tokens_total = 0;
   int64_t steps_total = 0;
   int64_t expert_bytes_read_total = 0;
-  int64_t preemptions_total = 0;           // Requests that gave their blocks up, to be computed again.
-  int64_t requests_recovered_total = 0;    // Requests that outlived the loss of a worker, once for each loss.
-  int64_t prefix_cache_queries_total = 0;  // Prompt tokens looked for,
-  int64_t prefix_cache_hits_total = 0;     // and found.
-  HistogramPicture step_rows;              // Of each step.
-  HistogramPicture queue_wait_seconds;     // From a request to the first step that has rows of it.
+  int64_t preemptions_total = 0;            // Requests that gave their blocks up, to be computed again.
+  int64_t requests_recovered_total = 0;     // Requests that outlived the loss of a worker, once for each loss.
+  int64_t prefix_cache_queries_total = 0;   // Prompt tokens looked for,
+  int64_t prefix_cache_hits_total = 0;      // and found.
+  int64_t draft_tokens_total = 0;           // Guessed and computed,
+  int64_t draft_accepted_tokens_total = 0;  // and those that came true.
+  HistogramPicture step_rows;               // Of each step.
+  HistogramPicture queue_wait_seconds;      // From a request to the first step that has rows of it.
 };
 
 // What the front ends (HTTP, command line) see of the running model. Thread-safe.

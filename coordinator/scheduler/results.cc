@@ -41,6 +41,11 @@ absl::Status CheckLogsumexp(const char* what, double value) {
   return absl::InvalidArgumentError(absl::StrFormat("%s: logsumexp is %f", what, value));
 }
 
+absl::Status CheckDeviation(double value) {
+  if (value >= 0 && std::isfinite(value)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat("the logits' deviation is %f", value));
+}
+
 absl::Status CheckFullLogits(const std::string& bytes, int64_t wanted) {
   if (static_cast<int64_t>(bytes.size()) != wanted * 4) {
     return absl::InvalidArgumentError(
@@ -58,8 +63,16 @@ absl::Status CheckSlice(const StepSlice& slice, const proto::SequenceResult& res
   BARN_RETURN_IF_ERROR(
       CheckCandidates("candidates", result.candidate_ids(), result.candidate_logits(), slice.candidates, vocabulary));
   if (slice.candidates > 0) BARN_RETURN_IF_ERROR(CheckLogsumexp("candidates", result.logsumexp()));
-  if (!(result.logit_deviation() >= 0 && std::isfinite(result.logit_deviation()))) {
-    return absl::InvalidArgumentError(absl::StrFormat("the logits' deviation is %f", result.logit_deviation()));
+  BARN_RETURN_IF_ERROR(CheckDeviation(result.logit_deviation()));
+  if (result.rows_size() != static_cast<int64_t>(slice.draft.size())) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d rows before the last, %d were asked for", result.rows_size(), slice.draft.size()));
+  }
+  for (const proto::RowResult& row : result.rows()) {
+    BARN_RETURN_IF_ERROR(CheckCandidates("a row before the last", row.candidate_ids(), row.candidate_logits(),
+                                         slice.candidates, vocabulary));
+    BARN_RETURN_IF_ERROR(CheckLogsumexp("a row before the last", row.logsumexp()));
+    BARN_RETURN_IF_ERROR(CheckDeviation(row.logit_deviation()));
   }
   for (const int32_t id : result.candidate_ids()) {
     if (slice.mask == nullptr || slice.mask->Allows(id)) continue;
@@ -134,7 +147,8 @@ FinishReason ApplyResult(const StepSlice& slice, const proto::SequenceResult* re
   update.cached_tokens = sequence.cached_tokens;
   if (slice.targets > 0) AddScores(slice, *result, sequence, update);
   if (slice.candidates > 0) {
-    const FinishReason reason = DrawToken(*result, end_ids, sequence, update);
+    const FinishReason reason = slice.draft.empty() ? DrawToken(*result, end_ids, sequence, update)
+                                                    : DrawDrafted(slice.draft, *result, end_ids, sequence, update);
     if (reason != FinishReason::kNone) return reason;
   }
   const bool all_computed = sequence.computed >= sequence.prompt_tokens;

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "coordinator/scheduler/drafts.h"
 #include "coordinator/scheduler/fair_shares.h"
 #include "coordinator/scheduler/kv_blocks.h"
 #include "coordinator/scheduler/request.h"
@@ -62,6 +63,7 @@ struct Sequence {
   // With banned strings: what was drawn and may still be taken back.
   std::unique_ptr<BannedStrings> banned;
   std::deque<HeldDraw> held;
+  NgramDrafter drafter;
   bool running = false;
   bool finished = false;  // The caller has its last update; only steps in flight keep it.
 
@@ -70,6 +72,9 @@ struct Sequence {
   int64_t prefix_blocks() const { return static_cast<int64_t>(prefix.size()); }
   int64_t pending() const { return known() - scheduled; }
   bool decoding() const { return scheduled >= known_at_start; }
+  // Whether guesses can be checked: what a row may say must not depend on the tokens before it, nor may tokens be taken
+  // back.
+  bool may_draft() const { return !matcher && banned == nullptr && !request.full_logits && !sampler.LooksBack(); }
   // The last drawn token is never computed, so it takes no position.
   int64_t positions_max() const { return prompt_tokens + std::max<int64_t>(0, request.max_tokens - 1); }
   // Starts first and is preempted last.
@@ -112,6 +117,11 @@ class Sequences {
   // Blocks for so many positions of a running sequence. Requests that go after it are preempted for that, but none with
   // steps in flight; false when that is not enough for now. Addresses of sequences stay.
   bool Reserve(Sequence& sequence, int64_t positions);
+  // Positions behind what is known that it has blocks for, or gets while everybody who runs could still take one.
+  int64_t RoomBehind(const Sequence& sequence) const {
+    const int64_t spare = std::max<int64_t>(0, blocks_.free() - static_cast<int64_t>(running_.size()));
+    return (static_cast<int64_t>(sequence.blocks.size()) + spare) * blocks_.block_tokens() - sequence.known();
+  }
   // Moves a running sequence past blocks that others have scheduled by now, instead of computing the same.
   void SkipFound(Sequence& sequence);
   // What its next block shall hold if it may be another's; no tokens otherwise.

@@ -145,6 +145,15 @@ proto::SequenceResult FakeStage::Answer(const proto::StepSequence& sequence, std
     }
     result.set_logsumexp(model_.LogSumExp());
   }
+  for (int back = sequence.more_candidate_rows(); sequence.want_candidates() && back > 0; --back) {
+    const uint64_t hash = rows[rows.size() - 1 - back];
+    proto::RowResult& row = *result.add_rows();
+    for (int k = 0; k < sequence.candidates() && k < model_.vocabulary; ++k) {
+      row.add_candidate_ids((model_.Best(hash) + k) % model_.vocabulary);
+      row.add_candidate_logits(5 - 0.5f * k);
+    }
+    row.set_logsumexp(model_.LogSumExp());
+  }
   if (sequence.want_full_logits()) {
     std::vector<float> logits;
     for (int id = 0; id < model_.vocabulary; ++id) logits.push_back(model_.Logit(rows.back(), id));

@@ -22,6 +22,8 @@ CoreOptions OptionsOf(const SimOptions& sim) {
   options.sequence_tokens_max = sim.sequence_tokens_max;
   options.step_deadline = sim.step_deadline;
   options.heartbeat = kHeartbeat;
+  options.vocabulary = sim.vocabulary;
+  options.draft = sim.draft;
   return options;
 }
 
@@ -66,6 +68,7 @@ CoreOptions TestCoreOptions(int workers) {
 
 SimCluster::SimCluster(const SimOptions& options)
     : options_(options),
+      model_{.vocabulary = options.vocabulary},
       random_(options.seed),
       core_(OptionsOf(options),
             (options.ranks ? RanksPlanner : EvenPlanner)(options.kv_blocks, options.kv_block_tokens)),

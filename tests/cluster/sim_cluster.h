@@ -26,6 +26,8 @@ struct SimOptions {
   int64_t waiting_max = 256;
   int64_t running_max = 256;
   int64_t sequence_tokens_max = 1000;
+  int vocabulary = FakeModel().vocabulary;
+  bool draft = false;
   absl::Duration delay_max = absl::Milliseconds(20);    // Of each message.
   absl::Duration compute_max = absl::Milliseconds(10);  // Of each step on each stage, at random;
   absl::Duration compute_step = absl::ZeroDuration();   // and what each takes,

@@ -42,6 +42,7 @@ class Constrained(unittest.TestCase):
             self.schemas()
             self.grammars()
             self.streams()
+            self.ollama()
             self.together()
             self.refusals()
 
@@ -80,6 +81,20 @@ class Constrained(unittest.TestCase):
         content = "".join(e["choices"][0]["delta"].get("content", "") for e in events)
         jsonschema.validate(json.loads(content), PERSON)
         self.assertEqual(events[-1]["choices"][0]["finish_reason"], "stop")
+
+    def ollama(self):
+        model = self.server.get("/v1/models")[1]["data"][0]["id"]
+        body = {"model": model, "messages": [{"role": "user", "content": "Describe a person."}], "stream": False,
+                "options": {"num_predict": 200, "seed": 3}}
+        for wanted, schema in ((PERSON, PERSON), ("json", {"type": "object"})):
+            status, reply = self.server.post("/api/chat", {**body, "format": wanted})
+            self.assertEqual(status, 200, reply)
+            if reply["done_reason"] == "stop":
+                jsonschema.validate(json.loads(reply["message"]["content"]), schema)
+            else:
+                self.assertTrue(reply["message"]["content"].startswith("{"), reply)
+        status, reply = self.server.post("/api/chat", {**body, "format": "xml"})
+        self.assertEqual((status, "format" in reply["error"]), (400, True), reply)
 
     def together(self):
         """Constrained and free answers share steps; each keeps its own form, and the free ones do not change."""

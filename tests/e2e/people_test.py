@@ -1,10 +1,12 @@
 """Keys, quotas, usage, TLS with reload and request ids of the real program, with the official OpenAI client."""
+import concurrent.futures
 import json
 import os
 import pathlib
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 import urllib.error
@@ -85,6 +87,35 @@ class People(unittest.TestCase):
         for line in ("key create  eve role user", "key revoke  eve"):
             self.assertIn(line.replace("  ", " "), " ".join(audit.split()))
         self.assertIn("refused", audit)
+
+    def test_keys_share_by_weight(self):
+        """Two keys that both want more than there is: tokens in proportion to their weights."""
+        keys = {name: create(self.home, "--name", name, "--weight", weight) for name, weight in (("big", 3), ("small", 1))}
+        done = threading.Event()
+        with Server("--keys", f"{self.home}/keys.db", "--running-max", 4) as server:
+
+            def work(key):
+                with self.client(server, key) as client:
+                    while not done.is_set():
+                        client.completions.create(**{**PROMPT, "max_tokens": 40})
+
+            def used():
+                with self.client(server, keys["big"]) as client, self.client(server, keys["small"]) as other:
+                    rows = [one.get("/usage", cast_to=object)["data"] for one in (client, other)]
+                return [sum(row["generated_tokens"] for row in part) for part in rows]
+
+            with concurrent.futures.ThreadPoolExecutor(16) as pool:
+                workers = [pool.submit(work, key) for key in list(keys.values()) * 8]
+                try:
+                    self.until(lambda: used()[1] > 400)
+                    before = used()
+                    self.until(lambda: used()[1] > before[1] + 4000, seconds=60)
+                    big, small = (after - then for after, then in zip(used(), before))
+                finally:
+                    done.set()
+                for worker in workers:
+                    worker.result()
+        self.assertAlmostEqual(big / small, 3, delta=0.3)
 
     def until(self, condition, seconds=15):
         deadline = time.monotonic() + seconds * TIME_SCALE

@@ -26,7 +26,9 @@ void AddScore(const proto::StepSequence& sequence, int target, const LogitRankin
   }
 }
 
-void AddCandidates(const proto::StepSequence& sequence, const LogitRanking& ranking, proto::SequenceResult& out) {
+// Result: SequenceResult or RowResult.
+template <class Result>
+void AddCandidates(const proto::StepSequence& sequence, const LogitRanking& ranking, Result& out) {
   out.set_logsumexp(ranking.logsumexp);
   if (sequence.want_deviation()) out.set_logit_deviation(Deviation(ranking.logits));
   for (const RankedLogit& candidate : ranking.best) {
@@ -80,11 +82,11 @@ void Stage::AddScores(const proto::StepRequest& request, std::span<const LogitRo
 
 // Changes the logits in place.
 void Stage::RankLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
-                         Tensor logits, absl::FunctionRef<bool(const proto::StepSequence&)> wanted,
+                         Tensor logits, absl::FunctionRef<bool(const LogitRow&, const proto::StepSequence&)> wanted,
                          absl::FunctionRef<void(const LogitRow&, const LogitRanking&)> use) {
   const auto ranked = [&](const LogitRow& row) {
     const proto::StepSequence& sequence = request.sequences(row.sequence);
-    return row.last && sequence.want_candidates() && wanted(sequence);
+    return (row.last || row.more) && sequence.want_candidates() && wanted(row, sequence);
   };
   rankings_.clear();
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -100,7 +102,7 @@ void Stage::RankLastRows(const proto::StepRequest& request, const StepPlan& plan
   for (const LogitRow& row : rows) {
     if (ranked(row)) {
       const LogitRanking& ranking = rankings_[at++];
-      NoteBest(request.sequences(row.sequence).sequence_id(), ranking);
+      if (row.last) NoteBest(request.sequences(row.sequence).sequence_id(), ranking);
       use(row, ranking);
     }
   }
@@ -115,9 +117,15 @@ void Stage::AddLastRows(const proto::StepRequest& request, const StepPlan& plan,
     }
   }
   RankLastRows(
-      request, plan, rows, logits, [](const proto::StepSequence&) { return true; },
+      request, plan, rows, logits, [](const LogitRow&, const proto::StepSequence&) { return true; },
       [&](const LogitRow& row, const LogitRanking& ranking) {
-        AddCandidates(request.sequences(row.sequence), ranking, *result.mutable_sequences(row.sequence));
+        const proto::StepSequence& sequence = request.sequences(row.sequence);
+        proto::SequenceResult& out = *result.mutable_sequences(row.sequence);
+        if (row.last) {
+          AddCandidates(sequence, ranking, out);
+        } else {
+          AddCandidates(sequence, ranking, *out.add_rows());
+        }
       });
 }
 
@@ -130,7 +138,8 @@ void Stage::NoteBest(int64_t sequence_id, const LogitRanking& ranking) {
 void Stage::RankBest(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
                      Tensor logits) {
   RankLastRows(
-      request, plan, rows, logits, [](const proto::StepSequence& sequence) { return sequence.candidates() == 1; },
+      request, plan, rows, logits,
+      [](const LogitRow& row, const proto::StepSequence& sequence) { return row.last && sequence.candidates() == 1; },
       [](const LogitRow&, const LogitRanking&) {});
 }
 

@@ -53,9 +53,9 @@ class Stage {
                  proto::StepResult& result);
   void AddLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
                    Tensor logits, proto::StepResult& result);
-  // Ranks, after edits, the last rows of the sequences that want candidates and of which `wanted` is true.
+  // Ranks, after edits and masks, the rows of which candidates are wanted and `wanted` is true.
   void RankLastRows(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows,
-                    Tensor logits, absl::FunctionRef<bool(const proto::StepSequence&)> wanted,
+                    Tensor logits, absl::FunctionRef<bool(const LogitRow&, const proto::StepSequence&)> wanted,
                     absl::FunctionRef<void(const LogitRow&, const LogitRanking&)> use);
   // For a rank that returns nothing: notes the best candidates, which the next step may take.
   void RankBest(const proto::StepRequest& request, const StepPlan& plan, std::span<const LogitRow> rows, Tensor logits);

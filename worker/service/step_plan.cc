@@ -58,7 +58,12 @@ absl::Status CheckWishes(const proto::StepSequence& sequence, const StepLimits& 
           absl::StrFormat("sequence %d: target %d, the vocabulary has %d", id, target, limits.vocabulary));
     }
   }
-  *result_bytes += sequence.want_candidates() ? sequence.candidates() * kCandidateBytes : 0;
+  if (sequence.more_candidate_rows() < 0 || sequence.more_candidate_rows() >= sequence.rows()) {
+    return absl::InvalidArgumentError(absl::StrFormat("sequence %d: candidates of %d rows before the last, of %d rows",
+                                                      id, sequence.more_candidate_rows(), sequence.rows()));
+  }
+  const int64_t candidate_rows = sequence.want_candidates() ? 1 + int64_t{sequence.more_candidate_rows()} : 0;
+  *result_bytes += candidate_rows * (sequence.candidates() + int64_t{2}) * kCandidateBytes;
   *result_bytes += sequence.want_full_logits() ? limits.vocabulary * static_cast<int64_t>(sizeof(float)) : 0;
   *result_bytes += sequence.targets_size() * (sequence.target_candidates() + int64_t{4}) * kCandidateBytes;
   if (*result_bytes > kResultBytesMax) {
@@ -88,11 +93,14 @@ void AddLogitRows(const proto::StepSequence& sequence, int index, int64_t first_
   for (int row = 0; row < sequence.rows(); ++row) {
     const int target = row - (sequence.rows() - sequence.targets_size());
     const bool last = wants_last && row == sequence.rows() - 1;
-    if (target >= 0 || last) {
+    const int before_last = sequence.rows() - 1 - row;
+    const bool more = sequence.want_candidates() && before_last >= 1 && before_last <= sequence.more_candidate_rows();
+    if (target >= 0 || last || more) {
       rows.push_back({.row = static_cast<int32_t>(first_row + row),
                       .sequence = index,
                       .target = target >= 0 ? target : -1,
-                      .last = last});
+                      .last = last,
+                      .more = more});
     }
   }
 }

@@ -26,6 +26,7 @@ struct LogitRow {
   int sequence = 0;   // Index in the request.
   int target = -1;    // Index in targets, or -1.
   bool last = false;  // The sequence's last row, and candidates or full logits are wanted of it.
+  bool more = false;  // A row before it, and candidates are wanted of it.
 };
 
 // The best candidate of each sequence of which a step wanted exactly one, by sequence id.

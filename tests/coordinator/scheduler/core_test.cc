@@ -126,6 +126,23 @@ TEST_F(CoreTest, RefusesConstraintsThatCannotBegin) {
   EXPECT_THAT(std::string(Submit(4, request).message()), HasSubstr("no answer but an empty one"));
 }
 
+TEST_F(CoreTest, TellsOfStepsAndOfWaits) {
+  options_.running_max = 1;
+  MakeReady(1);
+  ASSERT_TRUE(Submit(1, Request({1, 2, 3}, 1)).ok());
+  ASSERT_TRUE(Submit(2, Request({1}, 1)).ok());
+  ASSERT_TRUE(Submit(3, Request({1}, 1)).ok());
+  Step({RequestCancelled{3}});  // It never had a step.
+  Step({}, absl::Seconds(3));
+  Step({Compute(1)});
+  Step({Compute(1)});
+  const EngineState state = core_->State();
+  EXPECT_EQ(state.step_rows.count, 2);
+  EXPECT_EQ(state.step_rows.sum, 4);
+  EXPECT_EQ(state.queue_wait_seconds.count, 2);
+  EXPECT_EQ(state.queue_wait_seconds.sum, 3);
+}
+
 TEST_F(CoreTest, ScoresAPrompt) {
   MakeReady(1);
   GenerateRequest request = Request({1, 2, 3, 4, 5}, 0);

@@ -109,6 +109,64 @@ Sequence TestSequence(int64_t max_tokens) {
   return sequence;
 }
 
+// Row r of a draft: the best is `best[r]`, the last entry is the sequence's own row.
+proto::SequenceResult DraftedResult(const std::vector<int32_t>& best) {
+  proto::SequenceResult result;
+  const auto fill = [](int32_t id, auto& row) {
+    row.add_candidate_ids(id);
+    row.add_candidate_logits(2);
+    row.set_logsumexp(2.5);
+  };
+  for (size_t i = 0; i + 1 < best.size(); ++i) fill(best[i], *result.add_rows());
+  fill(best.back(), result);
+  return result;
+}
+
+TEST(MatchResults, RefusesRowsThatWereNotAskedFor) {
+  BatchStep step;
+  step.slices.push_back({.sequence_id = 9, .rows = 3, .candidates = 1, .draft = {1, 2}});
+  const auto match = [&](const std::function<void(proto::SequenceResult&)>& change) {
+    proto::StepResult result;
+    *result.add_sequences() = DraftedResult({1, 2, 3});
+    result.mutable_sequences(0)->set_sequence_id(9);
+    change(*result.mutable_sequences(0));
+    return std::string(MatchResults(step, result, kVocabulary).status().message());
+  };
+  EXPECT_EQ(match([](auto&) {}), "");
+  EXPECT_THAT(match([](auto& r) { r.add_rows(); }), HasSubstr("3 rows before the last, 2 were asked for"));
+  EXPECT_THAT(match([](auto& r) { r.mutable_rows()->RemoveLast(); }), HasSubstr("1 rows before the last, 2"));
+  EXPECT_THAT(match([](auto& r) { r.mutable_rows(1)->set_candidate_ids(0, 4); }), HasSubstr("outside the vocabulary"));
+  EXPECT_THAT(match([](auto& r) { r.mutable_rows(1)->set_logsumexp(NAN); }), HasSubstr("logsumexp is nan"));
+  EXPECT_THAT(match([](auto& r) { r.mutable_rows(0)->set_logit_deviation(-1); }), HasSubstr("deviation is -1"));
+}
+
+TEST(ApplyResult, TakesGuessesAsFarAsTheyComeTrue) {
+  struct Case {
+    std::vector<int32_t> draft, best, drawn;
+    int64_t accepted;
+    FinishReason reason;
+  };
+  const Case cases[] = {{{1, 3}, {1, 3, 0}, {1, 3, 0}, 2, FinishReason::kNone},
+                        {{1, 3}, {1, 0, 3}, {1, 0}, 1, FinishReason::kNone},
+                        {{1, 3}, {0, 3, 1}, {0}, 0, FinishReason::kNone},
+                        {{2, 3}, {2, 3, 1}, {2}, 1, FinishReason::kEnd},
+                        {{1, 3}, {1, 2, 1}, {1, 2}, 1, FinishReason::kEnd}};
+  for (const Case& one : cases) {
+    Sequence sequence = TestSequence(9);
+    const auto known = sequence.tokens.size();
+    sequence.scheduled = sequence.computed = sequence.known();
+    const int64_t computed = sequence.computed;
+    RequestUpdate update;
+    const StepSlice slice{.sequence_id = 9, .rows = 3, .candidates = 1, .draft = one.draft};
+    const proto::SequenceResult result = DraftedResult(one.best);
+    EXPECT_EQ(ApplyResult(slice, &result, {2}, sequence, update), one.reason);
+    EXPECT_EQ(std::vector<int32_t>(sequence.tokens.begin() + static_cast<int64_t>(known), sequence.tokens.end()),
+              one.drawn);
+    EXPECT_EQ(update.tokens.size(), one.drawn.size());
+    EXPECT_EQ(sequence.computed - computed, one.accepted);
+  }
+}
+
 TEST(ApplyResult, EntersScoresAndTheDrawnToken) {
   Sequence sequence = TestSequence(2);
   RequestUpdate update;

@@ -132,6 +132,46 @@ TEST(Worker, EditsChangeCandidatesButNotFullLogits) {
   EXPECT_LT(result->logsumexp(), RankPlainly(expected, 0).logsumexp);
 }
 
+// Guessed tokens are computed in one step; their rows say what single steps would have said.
+TEST(Worker, RowsBeforeTheLastHaveCandidatesToo) {
+  FakeCoordinator coordinator;
+  RunningWorker worker(TestWorkerOptions(coordinator));
+  const auto peer = coordinator.AwaitPeer(0);
+  peer->Send(LoadMessage({}));
+  ASSERT_EQ(peer->NextLoadResult()->code(), 0);
+  const std::vector<int32_t> rest = {42, 17, 99, 5};
+  std::vector<std::vector<int32_t>> chunks = {kPrompt};
+  for (const int32_t token : rest) chunks.push_back({token});
+  const std::vector<std::vector<float>> expected = SliceLogits(chunks);
+  peer->Send(StepMessage(1, 1, 0, kPrompt));
+  ASSERT_NE(OnlySequence(peer->NextAnswer()), nullptr);
+  proto::CoordinatorMessage message = StepMessage(1, 2, static_cast<int64_t>(kPrompt.size()), rest);
+  proto::StepSequence& sequence = *message.mutable_step()->mutable_sequences(0);
+  sequence.set_more_candidate_rows(3);
+  sequence.set_want_deviation(true);
+  peer->Send(message);
+  const auto answer = peer->NextAnswer();
+  const proto::SequenceResult* result = OnlySequence(answer);
+  ASSERT_NE(result, nullptr);
+  ASSERT_EQ(result->rows_size(), 3);
+  for (int row = 0; row < 4; ++row) {
+    const LogitRanking ranking = RankPlainly(expected[row + 1], 5);
+    const auto& ids = row < 3 ? result->rows(row).candidate_ids() : result->candidate_ids();
+    const auto& logits = row < 3 ? result->rows(row).candidate_logits() : result->candidate_logits();
+    ASSERT_EQ(ids.size(), 5);
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_EQ(ids[i], ranking.best[i].id) << "row " << row;
+      EXPECT_EQ(logits[i], ranking.best[i].logit) << "row " << row;
+    }
+    EXPECT_NEAR(row < 3 ? result->rows(row).logsumexp() : result->logsumexp(), ranking.logsumexp, 1e-6);
+    double mean = 0, variance = 0;
+    for (const float logit : expected[row + 1]) mean += logit / static_cast<double>(expected[row + 1].size());
+    for (const float logit : expected[row + 1]) variance += (logit - mean) * (logit - mean);
+    EXPECT_NEAR(row < 3 ? result->rows(row).logit_deviation() : result->logit_deviation(),
+                std::sqrt(variance / static_cast<double>(expected[row + 1].size())), 1e-6);
+  }
+}
+
 TEST(Worker, ScoresTargetsOfManyRows) {
   FakeCoordinator coordinator;
   RunningWorker worker(TestWorkerOptions(coordinator));
