@@ -117,7 +117,8 @@ net::awaitable<std::optional<HttpRequest>> Session::Read() {
       !parser.is_done()) {
     keep_alive_ = false;
     refused_ = true;
-    co_await WriteReply(*std::move(refusal_));
+    HttpReply reply = *std::move(refusal_);
+    co_await WriteReply(std::move(reply));
     co_return std::nullopt;
   }
   if (absl::EqualsIgnoreCase(std::string(parser.get()[http::field::expect]), "100-continue")) {
@@ -167,7 +168,15 @@ net::awaitable<void> Session::RefuseUnreadable(error_code error) {
 net::awaitable<void> Session::Respond(HttpRequest request) {
   if (refusal_.has_value() || IsPreflight(request)) {
     ReleaseBody();
-    co_return co_await WriteReply(refusal_.has_value() ? *std::move(refusal_) : PreflightReply(request));
+    // In a variable: g++ 12 destroys a temporary of ?: in a co_await twice.
+    HttpReply reply;
+    if (refusal_.has_value()) {
+      reply = *std::move(refusal_);
+    } else {
+      reply = PreflightReply(request);
+    }
+    co_await WriteReply(std::move(reply));
+    co_return;
   }
   RouteResult result;
   if (request.body.size() <= kParseHereBytesMax) {

@@ -109,7 +109,7 @@ class People(unittest.TestCase):
                 try:
                     self.until(lambda: used()[1] > 400)
                     before = used()
-                    self.until(lambda: used()[1] > before[1] + 4000, seconds=60)
+                    self.until(lambda: used()[1] > before[1] + 1500, seconds=120)
                     big, small = (after - then for after, then in zip(used(), before))
                 finally:
                     done.set()
