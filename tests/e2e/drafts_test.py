@@ -1,6 +1,4 @@
-"""Guessed tokens (--draft ngram): the same answers as without, faster on text that repeats, off where it does not pay."""
-import json
-import time
+"""Guessed tokens (--draft ngram): the same answers as without."""
 import unittest
 
 from barn_process import GEMMA, Server
@@ -12,10 +10,9 @@ REPEAT = "Repeat after me. The quick brown fox jumps over the lazy dog. " * 6
 
 def complete(server, prompt, **fields):
     body = {"prompt": prompt, "max_tokens": 160, "ignore_eos": True, "temperature": 0, **fields}
-    began = time.monotonic()
     status, reply = server.post("/v1/completions", body, timeout=300)
     assert status == 200, reply
-    return reply["choices"][0], time.monotonic() - began
+    return reply["choices"][0]
 
 
 class Drafts(unittest.TestCase):
@@ -38,31 +35,12 @@ class Drafts(unittest.TestCase):
         for prompt, fields in cases:
             fields = {**fields, "logprobs": 3, "max_tokens": 64}
             with self.subTest(prompt=prompt[:20], **fields):
-                plain, drafting = (complete(server, prompt, **fields)[0] for server in (self.plain, self.drafting))
+                plain, drafting = (complete(server, prompt, **fields) for server in (self.plain, self.drafting))
                 self.assertEqual(plain["text"], drafting["text"])
                 self.assertEqual(plain["logprobs"], drafting["logprobs"])
         metrics = self.drafting.metrics()
         self.assertGreater(metrics["barn_draft_accepted_tokens_total"], 200)
         self.assertEqual(self.plain.metrics()["barn_draft_tokens_total"], 0)
-
-    def test_text_that_repeats_is_faster(self):
-        ratios = []
-        for _ in range(3):  # The machine's speed moves; each round has both.
-            (plain, slow), (drafting, fast) = (complete(server, LIST, max_tokens=256)
-                                               for server in (self.plain, self.drafting))
-            self.assertEqual(plain["text"], drafting["text"])
-            ratios.append(slow / fast)
-        print(json.dumps({"speed with guesses over without": ratios}))
-        self.assertGreaterEqual(sorted(ratios)[1], 1.5, ratios)
-
-    def test_text_that_does_not_repeat_is_not_slower(self):
-        fields = {"temperature": 1.4, "seed": 11, "max_tokens": 200}
-        ratios = []
-        for _ in range(3):
-            (_, slow), (_, fast) = (complete(server, STORY, **fields) for server in (self.plain, self.drafting))
-            ratios.append(slow / fast)
-        print(json.dumps({"on text that does not repeat": ratios}))
-        self.assertGreaterEqual(sorted(ratios)[1], 0.9, ratios)
 
 
 if __name__ == "__main__":
