@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "coordinator/http/call_constraint.h"
 #include "coordinator/text/chat_format.h"
 
 namespace barn {
@@ -143,7 +144,10 @@ std::variant<ApiError, PreparedChat> PrepareChat(const ServedModel& model, const
   const int64_t max_tokens = shared.max_tokens.value_or(std::max<int64_t>(1, context_tokens - chat.prompt_tokens));
   if (auto error = CheckFits("messages", chat.prompt_tokens, max_tokens, context_tokens)) return *error;
   GenerateRequest one = EngineRequest(model, shared, std::move(prompt.ids), max_tokens);
-  if (auto error = HoldToForm(model, shared, one)) return *error;
+  if (auto error = HoldToCalls(model, request, prompt.in_reasoning, one.constraint)) return *error;
+  if (!one.constraint) {
+    if (auto error = HoldToForm(model, shared, one)) return *error;
+  }
   AddChoices(shared, one, chat.requests);
   if (model.chat_template != nullptr) chat.shape.format = &model.chat_template->format();
   if (request.tool_choice.kind != ToolChoice::Kind::kNone) chat.shape.parser.tools = request.tool_specs;

@@ -66,7 +66,6 @@ void CheckToolChoice(Fields& fields, const ChatRequest& request) {
   if (choice.kind == ToolChoice::Kind::kNamed && FindTool(request.tool_specs, choice.name) == nullptr) {
     return fields.Fail("tool_choice", absl::StrCat("names the tool '", choice.name, "', which is not among the tools"));
   }
-  fields.Fail("tool_choice", "may not force a call yet: this server does not constrain answers");
 }
 
 void ReadTools(Fields& fields, ChatRequest& request) {

@@ -29,14 +29,18 @@ Dict MessageDict(std::string_view role, Value content) {
   return message;
 }
 
-Value FunctionTool(const Value* name, const Value* description, const Value* parameters) {
-  Dict function, tool;
-  if (name != nullptr) function.Set("name", *name);
-  if (description != nullptr) function.Set("description", *description);
-  if (parameters != nullptr) function.Set("parameters", *parameters);
-  tool.Set("type", Value("function"));
-  tool.Set("function", Value(std::move(function)));
-  return Value(std::move(tool));
+Value FunctionTool(const Value& tool, std::string_view schema_key) {
+  Dict function, shaped;
+  const auto copy = [&](std::string_view from, std::string_view to) {
+    if (const Value* value = FindValue(tool, from); value != nullptr) function.Set(to, *value);
+  };
+  copy("name", "name");
+  copy("description", "description");
+  copy(schema_key, "parameters");
+  copy("strict", "strict");
+  shaped.Set("type", Value("function"));
+  shaped.Set("function", Value(std::move(function)));
+  return Value(std::move(shaped));
 }
 
 Value FunctionCall(std::string_view id, std::string_view name, Value arguments) {

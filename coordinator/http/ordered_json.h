@@ -17,8 +17,9 @@ const jinja::List* FindList(const jinja::Value& object, std::string_view key);
 // {"role": ..., "content": ...}
 jinja::Dict MessageDict(std::string_view role, jinja::Value content);
 
-// {"type": "function", "function": {"name", "description", "parameters"}}; what is null is left out.
-jinja::Value FunctionTool(const jinja::Value* name, const jinja::Value* description, const jinja::Value* parameters);
+// {"type": "function", "function": {"name", "description", "parameters", "strict"}} of a tool that has these entries
+// itself, the parameters under `schema_key`; what is absent is left out.
+jinja::Value FunctionTool(const jinja::Value& tool, std::string_view schema_key);
 
 // {"id", "type": "function", "function": {"name", "arguments"}}
 jinja::Value FunctionCall(std::string_view id, std::string_view name, jinja::Value arguments);

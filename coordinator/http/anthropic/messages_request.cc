@@ -76,6 +76,27 @@ void ReadMessagesTools(Fields& fields, ChatRequest& request) {
   CheckToolChoice(fields, request);
 }
 
+// {"format": {"type": "json_schema", "schema": {...}}, "effort": ...}
+void ReadOutputConfig(Fields& fields, ChatRequest& request) {
+  const Json* config = fields.Find("output_config");
+  if (config == nullptr) return;
+  if (!config->is_object()) return fields.Fail("output_config", "must be an object");
+  Fields inner(*config, "output_config.");
+  if (const auto effort = ReadEffort(inner, "effort"); effort.has_value() && request.reasoning_effort != "none") {
+    request.reasoning_effort = effort;
+  }
+  if (const Json* format = inner.Find("format"); format != nullptr) {
+    const Json* type = format->is_object() ? Find(*format, "type") : nullptr;
+    const Json* schema = format->is_object() ? Find(*format, "schema") : nullptr;
+    if (type == nullptr || *type != "json_schema" || schema == nullptr) {
+      inner.Fail("format", "must have the type json_schema and a schema");
+    }
+    request.shared.form.field = "output_config.format";
+    request.shared.form.schema_path = {"output_config", "format", "schema"};
+  }
+  if (!inner.ok()) fields.Fail(*inner.error());
+}
+
 void ReadStops(Fields& fields, std::vector<std::string>& stop) {
   const Json* value = fields.Find("stop_sequences");
   if (value != nullptr) ReadStopList(fields, "stop_sequences", *value, stop);
@@ -221,8 +242,7 @@ void OrderTools(const Value& body, ChatRequest& request) {
   if (tools == nullptr || request.tool_specs.empty()) return;
   List ordered;
   for (const Value& tool : *tools) {
-    ordered.push_back(
-        FunctionTool(FindValue(tool, "name"), FindValue(tool, "description"), FindValue(tool, "input_schema")));
+    ordered.push_back(FunctionTool(tool, "input_schema"));
   }
   request.tools = Value(std::move(ordered));
 }
@@ -242,9 +262,11 @@ std::optional<ApiError> ReadMessagesRequest(const Json& body, std::string_view t
   shared.stream = fields.Bool("stream", false);
   ReadMessagesTools(fields, request);
   ReadThinking(fields, request);
+  ReadOutputConfig(fields, request);
   if (!fields.ok()) return fields.error();
   const absl::StatusOr<Value> ordered = jinja::ParseJson(text);
   if (!ordered.ok()) return FromStatus(ordered.status());
+  if (auto error = ReadSchema(text, shared.form)) return error;
   if (auto error = ReadMessages(*ordered, request)) return error;
   OrderTools(*ordered, request);
   return std::nullopt;

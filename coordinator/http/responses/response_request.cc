@@ -59,6 +59,23 @@ void ReadResponseTools(Fields& fields, ChatRequest& request) {
   CheckToolChoice(fields, request);
 }
 
+// {"type": "text"}, {"type": "json_object"} or {"type": "json_schema", "schema": {...}}.
+void ReadFormat(Fields& fields, AnswerForm& form) {
+  const Json* text = fields.Find("text");
+  const Json* format = text == nullptr ? nullptr : Find(*text, "format");
+  if (format == nullptr) return;
+  const Json* type = Find(*format, "type");
+  if (type != nullptr && *type == "text") return;
+  form.field = "text.format";
+  if (type != nullptr && *type == "json_object") {
+    form.source = grammar::JsonObjectSource();
+  } else if (type != nullptr && *type == "json_schema" && Find(*format, "schema") != nullptr) {
+    form.schema_path = {"text", "format", "schema"};
+  } else {
+    fields.Fail("text.format", "must have the type text, json_object or json_schema, the last one with a schema");
+  }
+}
+
 void ReadScalars(Fields& fields, ChatRequest& request) {
   SharedFields& shared = request.shared;
   shared.model = fields.String("model", "");
@@ -84,12 +101,7 @@ void ReadScalars(Fields& fields, ChatRequest& request) {
     request.reasoning_effort = ReadEffort(inner, "effort");
     if (!inner.ok()) fields.Fail(*inner.error());
   }
-  const Json* text = fields.Find("text");
-  const Json* format = text == nullptr ? nullptr : Find(*text, "format");
-  const Json* type = format == nullptr ? nullptr : Find(*format, "type");
-  if (type != nullptr && *type != "text") {
-    fields.Fail("text.format", "may only be {\"type\": \"text\"} yet: this server does not constrain answers");
-  }
+  ReadFormat(fields, shared.form);
 }
 
 ApiError BadItem(const std::string& where, std::string_view what) {
@@ -227,13 +239,13 @@ std::optional<ApiError> ReadResponseRequest(const Json& body, std::string_view t
   if (!fields.ok()) return fields.error();
   const absl::StatusOr<Value> ordered = jinja::ParseJson(text);
   if (!ordered.ok()) return FromStatus(ordered.status());
+  if (auto error = ReadSchema(text, request.shared.form)) return error;
   if (auto error = ReadInput(*ordered, request)) return error;
   const List* tools = FindList(*ordered, "tools");
   if (tools == nullptr || request.tool_specs.empty()) return std::nullopt;
   List shaped;
   for (const Value& tool : *tools) {
-    shaped.push_back(
-        FunctionTool(FindValue(tool, "name"), FindValue(tool, "description"), FindValue(tool, "parameters")));
+    shaped.push_back(FunctionTool(tool, "parameters"));
   }
   request.tools = Value(std::move(shaped));
   return std::nullopt;

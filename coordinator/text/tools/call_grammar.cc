@@ -60,12 +60,15 @@ class CallGrammarWriter {
       source_.schemas.emplace_back(arguments, tools_[i].schema);
       calls.push_back(Call(tools_[i].name, arguments));
     }
-    Rule("call", absl::StrJoin(calls, " | "));
+    if (!calls.empty()) Rule("call", absl::StrJoin(calls, " | "));
     if (options_.answer_schema.has_value()) source_.schemas.emplace_back("answer", *options_.answer_schema);
     if (format_.family == CallFamily::kHarmony) {
       HarmonyRoot();
     } else if (options_.must_call) {
-      Rule("calls", absl::StrCat(Calls(), options_.answer_schema.has_value() ? " | answer" : ""));
+      std::vector<std::string> said;
+      if (!tools_.empty()) said.push_back(Calls());
+      if (options_.answer_schema.has_value()) said.push_back("answer");
+      Rule("calls", absl::StrJoin(said, " | "));
       ForcedRoot();
     } else {
       FreeRoot();
@@ -122,7 +125,7 @@ class CallGrammarWriter {
 
   // Reasoning may come first.
   void ForcedRoot() {
-    if (format_.think_end.empty()) return Rule("root", "calls");
+    if (format_.think_end.empty() || !(options_.may_reason || options_.in_reasoning)) return Rule("root", "calls");
     Until("thoughts", format_.think_end, "thought");
     Rule("thought", "[ \\n]{0,4} calls");
     if (options_.in_reasoning) return Rule("root", "thoughts");
@@ -185,8 +188,8 @@ class CallGrammarWriter {
     const std::string channel = Marker("<|channel|>"), message = Marker("<|message|>");
     Until("thoughts", "<|end|>", "thought");
     Rule("thought", absl::StrCat(Marker("<|start|>"), " \"assistant\" root"));
-    std::string root = absl::StrCat(channel, " (\"analysis\" | \"commentary\") ", message, " thoughts | ", channel,
-                                    " \"commentary to=functions.\" call");
+    std::string root = absl::StrCat(channel, " (\"analysis\" | \"commentary\") ", message, " thoughts");
+    if (!tools_.empty()) absl::StrAppend(&root, " | ", channel, " \"commentary to=functions.\" call");
     const char* answer = options_.answer_schema.has_value() ? "answer" : options_.must_call ? nullptr : ".*";
     if (answer != nullptr) absl::StrAppend(&root, " | ", channel, " \"final\" ", message, " ", answer);
     Rule("root", root);
@@ -241,7 +244,8 @@ class CallGrammarWriter {
 
 std::optional<grammar::Source> CallGrammar(const AnswerFormat& format, const Tokenizer& tokenizer,
                                            const std::vector<CallableTool>& tools, const CallGrammarOptions& options) {
-  if (tools.empty() || format.family == CallFamily::kNone) return std::nullopt;
+  if (tools.empty() && !(options.must_call && options.answer_schema.has_value())) return std::nullopt;
+  if (!tools.empty() && format.family == CallFamily::kNone) return std::nullopt;
   if (format.family == CallFamily::kLlama3 && !options.must_call) return std::nullopt;
   return CallGrammarWriter(format, tokenizer, tools, options).Write();
 }

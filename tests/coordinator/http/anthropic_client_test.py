@@ -1,9 +1,12 @@
 """The official Anthropic client: messages, streams, tools, thinking, count_tokens, errors. Every answer and event fits its schema."""
 
+import json
+
 import anthropic
+import jsonschema
 
 import client_suite
-from client_suite import BROKEN, CALL, THOUGHT, TWO_CALLS, WEATHER, expect, expect_equal, refused, say
+from client_suite import BROKEN, CALL, SET_UNIT, THOUGHT, TWO_CALLS, UNIT, WEATHER, expect, expect_equal, refused, say
 
 TOOLS = [{"name": "get_weather", "description": "Weather of a city", "input_schema": WEATHER}]
 
@@ -67,6 +70,20 @@ def tool_use_blocks(suite):
     expect(all(b.id.startswith("toolu_") for b in message.content if b.type == "tool_use"), message)
     expect_equal([b.type for b in one.content], ["text", "tool_use"])
     expect_equal(shown(none)[:2], ([("text", {"text": CALL})], "end_turn"))
+
+
+def calls_can_be_forced(suite):
+    tools = TOOLS + [{"name": "set_unit", "input_schema": UNIT, "strict": True}]
+    more = {"thinking": {"type": "disabled"}, "max_tokens": 120}
+    for given, choice in ((tools, {"type": "tool", "name": "set_unit"}), (tools[1:], {"type": "any", "disable_parallel_tool_use": True})):
+        for answer in (ask, stream):
+            message = answer(suite, say(SET_UNIT), tools=given, tool_choice=choice, **more)
+            expect_equal(([b.type for b in message.content], message.stop_reason), (["tool_use"], "tool_use"))
+            expect_equal(message.content[0].name, "set_unit")
+            jsonschema.validate(message.content[0].input, UNIT)
+    form = {"format": {"type": "json_schema", "schema": UNIT}}
+    message = ask(suite, say('{"unit": "f"}'), output_config=form, **more)
+    jsonschema.validate(json.loads(message.content[0].text), UNIT)
 
 
 def two_step_loop(suite):
@@ -152,6 +169,6 @@ def errors_have_their_class(suite):
 
 if __name__ == "__main__":
     client_suite.run("Anthropic", make, [
-        answers_and_streams_agree, tool_use_blocks, two_step_loop, thinking_blocks, system_prompts, counts_tokens, ends_have_reasons,
+        answers_and_streams_agree, tool_use_blocks, calls_can_be_forced, two_step_loop, thinking_blocks, system_prompts, counts_tokens, ends_have_reasons,
         an_answer_may_be_begun, errors_have_their_class,
     ])

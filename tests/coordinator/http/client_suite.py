@@ -15,6 +15,9 @@ SCHEMAS = pathlib.Path(__file__).resolve().parents[4] / "shared" / "oracles" / "
 CALLS_MIN = 40
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+# What a real model is forced to: short whatever it writes.
+UNIT = {"type": "object", "properties": {"unit": {"enum": ["c", "f"]}}, "required": ["unit"], "additionalProperties": False}
+SET_UNIT = '<tool_call>\n{"name": "set_unit", "arguments": {"unit": "c"}}\n</tool_call>'
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Ulm"}}\n</tool_call>'
 TWO_CALLS = f"Let me see.\n{CALL}\n{CALL.replace('Ulm', 'Bonn')}"
 THOUGHT = "<think>\nThey greet me.\n</think>\n\nHello!"

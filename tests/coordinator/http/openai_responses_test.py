@@ -1,11 +1,14 @@
 """The official OpenAI client's responses: text, reasoning, tools, streams, errors. The client's own types validate what comes."""
 
+import json
+
+import jsonschema
 import openai
 import pydantic
 from openai.types.responses import Response, ResponseStreamEvent
 
 import client_suite
-from client_suite import BROKEN, CALL, THOUGHT, TWO_CALLS, WEATHER, expect, expect_equal, refused, say
+from client_suite import BROKEN, CALL, SET_UNIT, THOUGHT, TWO_CALLS, UNIT, WEATHER, expect, expect_equal, refused, say
 
 TOOLS = [{"type": "function", "name": "get_weather", "description": "Weather of a city", "parameters": WEATHER, "strict": False}]
 WHOLE, EVENT = pydantic.TypeAdapter(Response), pydantic.TypeAdapter(ResponseStreamEvent)
@@ -72,6 +75,24 @@ def items_by_kind(suite):
         expect_equal(cut.output[0].status, "incomplete")
 
 
+def calls_can_be_forced(suite):
+    tools = TOOLS + [{"type": "function", "name": "set_unit", "parameters": UNIT, "strict": True}]
+    more = {"reasoning": {"effort": "none"}, "max_output_tokens": 120, "parallel_tool_calls": False}
+    for given, choice in ((tools, {"type": "function", "name": "set_unit"}), (tools[1:], "required")):
+        for answer in (ask, stream):
+            response = answer(suite, say(SET_UNIT), tools=given, tool_choice=choice, **more)
+            expect_equal([(item.type, item.name) for item in response.output], [("function_call", "set_unit")])
+            jsonschema.validate(json.loads(response.output[0].arguments), UNIT)
+    form = {"format": {"type": "json_schema", "name": "unit", "schema": UNIT, "strict": True}}
+    for given in ([], TOOLS):
+        response = ask(suite, say('{"unit": "f"}'), text=form, tools=given, **more)
+        if response.output[0].type == "message":
+            jsonschema.validate(json.loads(response.output_text), UNIT)
+        else:
+            expect(given and not suite.scripted, response)
+        expect_equal(response.text.format.name, "unit")
+
+
 def usage_adds_up(suite):
     usage = ask(suite, say(THOUGHT)).usage
     expect_equal(usage.total_tokens, usage.input_tokens + usage.output_tokens)
@@ -136,6 +157,6 @@ def errors_have_their_class(suite):
 
 if __name__ == "__main__":
     client_suite.run("OpenAI responses", make, [
-        answers_and_streams_agree, items_by_kind, usage_adds_up, the_request_is_echoed, two_step_loop, conversations_are_sent_whole,
+        answers_and_streams_agree, items_by_kind, calls_can_be_forced, usage_adds_up, the_request_is_echoed, two_step_loop, conversations_are_sent_whole,
         errors_have_their_class,
     ])

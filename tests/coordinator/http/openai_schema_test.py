@@ -14,15 +14,10 @@ import http_under_trial
 
 ORACLE = pathlib.Path(__file__).resolve().parents[4] / "shared" / "oracles" / "http"
 
-# What this server refuses by name until it can do it: these recorded requests must get a 400 that names the field.
-REFUSED = {
-    "openai-chat-tools-required": "tool_choice", "openai-chat-tools-named": "tool_choice",
-    "openai-chat-tools-stream": "tool_choice",
-}
-# The same where the model's chat template does not know tools.
-REFUSED_WITHOUT_TOOLS = {
-    "openai-chat-tools-auto": "tools", "openai-chat-tool-result": "tools",
-}
+# Where the model's chat template does not know tools, these recorded requests must get a 400 that names the field.
+REFUSED_WITHOUT_TOOLS = dict.fromkeys((
+    "openai-chat-tools-auto", "openai-chat-tool-result", "openai-chat-tools-required", "openai-chat-tools-named",
+    "openai-chat-tools-stream"), "tools")
 # The reference server answered these differently (README of the oracle).
 STATUS = {
     "openai-bad-json": 400, "openai-bad-empty-body": 400, "openai-bad-role": 400, "openai-bad-method": 405,
@@ -91,7 +86,7 @@ def prepared(record, model):
 def problems(record, url, model):
     answer = send(url, record["request"]["method"], record["request"]["path"], prepared(record, model))
     name, request = record["id"], record["request"]
-    refused = REFUSED if model["barn"]["tools"] else REFUSED | REFUSED_WITHOUT_TOOLS
+    refused = {} if model["barn"]["tools"] else REFUSED_WITHOUT_TOOLS
     checked = {"dialect": "openai", "request": request, "response": answer}
     for key in ("schema", "event_schema"):
         checked[key] = record.get(key)

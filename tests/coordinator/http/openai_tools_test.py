@@ -2,10 +2,11 @@
 
 import json
 
+import jsonschema
 import openai
 
 import client_suite
-from client_suite import BROKEN, CALL, THOUGHT, TWO_CALLS, WEATHER, expect, expect_equal, refused, say
+from client_suite import BROKEN, CALL, SET_UNIT, THOUGHT, TWO_CALLS, UNIT, WEATHER, expect, expect_equal, refused, say
 
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "Weather of a city", "parameters": WEATHER}}]
 
@@ -70,6 +71,24 @@ def calls_are_parsed(suite):
     expect_equal((none.message.tool_calls, none.message.content), (None, CALL))
     expect_equal(auto.finish_reason, "tool_calls")
     expect_equal((bare.message.tool_calls, bare.message.content), (None, CALL))
+
+
+def calls_can_be_forced(suite):
+    tools = TOOLS + [{"type": "function", "function": {"name": "set_unit", "parameters": UNIT, "strict": True}}]
+    named = {"type": "function", "function": {"name": "set_unit"}}
+    for given, choice in ((tools, named), (tools[1:], "required")):
+        more = {"tools": given, "tool_choice": choice, "max_tokens": 120, "reasoning_effort": "none", "parallel_tool_calls": False}
+        forced = ask(suite, say(SET_UNIT), **more)
+        calls = [(c.function.name, json.loads(c.function.arguments)) for c in forced.message.tool_calls or []]
+        expect_equal([name for name, _ in calls], ["set_unit"])
+        jsonschema.validate(calls[0][1], UNIT)
+        expect_equal((forced.finish_reason, forced.message.content), ("tool_calls", None))
+        streamed = joined(ask(suite, say(SET_UNIT), stream=True, **more))
+        expect_equal((streamed[2][0][0], streamed[3]), ("set_unit", "tool_calls"))
+    # An answer of a schema is right beside tools, too.
+    form = {"type": "json_schema", "json_schema": {"name": "unit", "schema": UNIT}}
+    choice = ask(suite, say('{"unit": "f"}'), response_format=form, max_tokens=120, reasoning_effort="none")
+    jsonschema.validate(json.loads(choice.message.content), UNIT)
 
 
 def malformed_calls_are_text(suite):
@@ -144,6 +163,6 @@ def errors_have_their_class(suite):
 
 if __name__ == "__main__":
     client_suite.run("OpenAI", make, [
-        answers_and_streams_agree, calls_are_parsed, malformed_calls_are_text, two_step_loop, reasoning_is_apart, several_choices,
+        answers_and_streams_agree, calls_are_parsed, calls_can_be_forced, malformed_calls_are_text, two_step_loop, reasoning_is_apart, several_choices,
         limits_stops_logprobs, an_answer_may_be_continued, errors_have_their_class,
     ])

@@ -4,6 +4,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "coordinator/text/grammar/matcher.h"
 #include "tests/coordinator/http/test_server.h"
 
 namespace barn {
@@ -129,6 +131,66 @@ TEST(Tools, ACallThatTheLimitCutsIsText) {
   const json choice = served.Chat({{"max_tokens", 8}})["choices"][0];
   EXPECT_EQ(choice["finish_reason"], "length");
   EXPECT_TRUE(absl::StartsWith(choice["message"]["content"].get<std::string>(), "<tool_call>"));
+}
+
+// Whether the engine was asked for an answer that this text would be.
+bool Asked(const GenerateRequest& request, const std::string& text) {
+  EXPECT_TRUE(request.constraint);
+  grammar::Matcher matcher = grammar::Matchers::Create()->Start(request.constraint);
+  for (const int32_t id : Answers(text)(request)) {
+    if (matcher.ended() || !matcher.Accept(id).ok()) return false;
+  }
+  return matcher.CanEnd();
+}
+
+TEST(Tools, AForcedCallIsHeldToTheTools) {
+  Served served(kCall);
+  const json named = {{"type", "function"}, {"function", {{"name", "get_weather"}}}};
+  for (const json& choice : {json("required"), named}) {
+    const json answer = served.Chat({{"tool_choice", choice}})["choices"][0];
+    EXPECT_EQ(answer["message"]["tool_calls"].size(), 1u);
+    const GenerateRequest request = served.server.engine.submitted().back();
+    EXPECT_TRUE(Asked(request, kCall));
+    EXPECT_FALSE(Asked(request, "Hello"));
+    EXPECT_FALSE(Asked(request, absl::StrReplaceAll(kCall, {{"get_weather", "remove"}})));
+    EXPECT_FALSE(Asked(request, absl::StrReplaceAll(kCall, {{"city", "town"}})));
+    EXPECT_EQ(Asked(request, absl::StrCat(kCall, "\n", kCall)), choice == "required");
+  }
+  served.Chat({{"tool_choice", "auto"}});
+  EXPECT_FALSE(served.server.engine.submitted().back().constraint);
+}
+
+TEST(Tools, StrictToolsHoldWhatBeginsAsACall) {
+  Served served("Hello");
+  json tools = kTools;
+  tools[0]["function"]["strict"] = true;
+  served.Chat({{"tools", tools}});
+  const GenerateRequest request = served.server.engine.submitted().back();
+  EXPECT_TRUE(Asked(request, "Hello"));
+  EXPECT_TRUE(Asked(request, absl::StrCat("So:\n", kCall)));
+  EXPECT_FALSE(Asked(request, absl::StrReplaceAll(kCall, {{"\"Ulm\"", "3"}})));
+}
+
+TEST(Tools, ASchemaThatCannotBeKeptIsRefusedWhereItIsStrict) {
+  Served served(kCall);
+  json tools = kTools;
+  tools[0]["function"]["parameters"]["not"] = {{"required", {"x"}}};
+  EXPECT_EQ(served.Chat({{"tools", tools}, {"tool_choice", "required"}})["choices"][0]["finish_reason"], "tool_calls");
+  tools[0]["function"]["strict"] = true;
+  const ClientReply reply = served.client.Post("/v1/chat/completions", {{"messages", kAsk}, {"tools", tools}});
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.json()["error"]["param"], "tools");
+  EXPECT_TRUE(absl::StrContains(reply.body, "not")) << reply.body;
+}
+
+TEST(Tools, AnAnswerOfASchemaOrACall) {
+  Served served("{\"a\": 1}");
+  const json schema = {{"type", "object"}, {"properties", {{"a", {{"type", "integer"}}}}}, {"required", {"a"}}};
+  served.Chat({{"response_format", {{"type", "json_schema"}, {"json_schema", {{"name", "n"}, {"schema", schema}}}}}});
+  const GenerateRequest request = served.server.engine.submitted().back();
+  EXPECT_TRUE(Asked(request, "{\"a\": 1}"));
+  EXPECT_TRUE(Asked(request, kCall));
+  EXPECT_FALSE(Asked(request, "Hello"));
 }
 
 json Conversation() {

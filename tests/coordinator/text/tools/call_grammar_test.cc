@@ -202,6 +202,9 @@ TEST_P(CallGrammarTest, ReasoningMayComeFirst) {
   }
   EXPECT_EQ(Judge(absl::StrCat("<think>", thought, "</think>\n\n", call)), Verdict::kComplete);
   EXPECT_EQ(Judge(absl::StrCat("<think>", thought, "</think>\n\nHello")), Verdict::kRefused);
+  Compile({.may_reason = false});
+  EXPECT_EQ(Judge(absl::StrCat("<think>", thought, "</think>\n\n", call)), Verdict::kRefused);
+  EXPECT_EQ(Judge(call), Verdict::kComplete);
   Compile({.in_reasoning = true});
   EXPECT_EQ(Judge(absl::StrCat(thought, "</think>", call)), Verdict::kComplete);
   EXPECT_EQ(Judge(thought), Verdict::kPrefix);
@@ -251,6 +254,17 @@ TEST(CallGrammar, QuotesNames) {
   ASSERT_TRUE(source.has_value());
   EXPECT_TRUE(grammar::Grammar::Compile(*source).ok()) << source->gbnf;
   EXPECT_TRUE(absl::StrContains(source->gbnf, R"(say \\\"hi\\\"\\n\[x\])")) << source->gbnf;
+}
+
+// Reasoning, then an answer of the schema.
+TEST(CallGrammar, AnswersWithoutTools) {
+  for (const CallFamily family : {CallFamily::kNone, CallFamily::kHarmony}) {
+    const auto tokenizer = MakeTokenizer(family, false);
+    const auto source = CallGrammar(Format(family), *tokenizer, {}, {.answer_schema = kCity});
+    ASSERT_TRUE(source.has_value());
+    const auto grammar = grammar::Grammar::Compile(*source);
+    ASSERT_TRUE(grammar.ok()) << grammar.status() << source->gbnf;
+  }
 }
 
 TEST(CallGrammar, NothingWithoutToolsOrFamily) {
