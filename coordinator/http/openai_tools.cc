@@ -9,12 +9,6 @@ using Json = nlohmann::json;
 
 constexpr size_t kToolNameBytesMax = 256;
 
-const Json* Find(const Json& object, const char* key) {
-  if (!object.is_object()) return nullptr;
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
 void ReadChoice(Fields& fields, ToolChoice& choice) {
   const Json* value = fields.Find("tool_choice");
   if (value == nullptr || *value == "auto") return;
@@ -23,8 +17,8 @@ void ReadChoice(Fields& fields, ToolChoice& choice) {
   } else if (*value == "required") {
     choice.kind = ToolChoice::Kind::kRequired;
   } else {
-    const Json* function = Find(*value, "function");
-    const Json* name = function == nullptr ? nullptr : Find(*function, "name");
+    const Json* function = FindEntry(*value, "function");
+    const Json* name = function == nullptr ? nullptr : FindEntry(*function, "name");
     if (name == nullptr || !name->is_string()) {
       return fields.Fail(
           "tool_choice",
@@ -37,6 +31,12 @@ void ReadChoice(Fields& fields, ToolChoice& choice) {
 
 }  // namespace
 
+const Json* FindEntry(const Json& object, const char* key) {
+  if (!object.is_object()) return nullptr;
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? nullptr : &*found;
+}
+
 void AddToolSpec(Fields& fields, const std::string& where, const Json* name, const Json* schema,
                  std::vector<ToolSpec>& specs) {
   if (name == nullptr || !name->is_string() || name->get_ref<const std::string&>().empty()) {
@@ -48,10 +48,10 @@ void AddToolSpec(Fields& fields, const std::string& where, const Json* name, con
   }
   if (FindTool(specs, spec.name) != nullptr) return fields.Fail(where, absl::StrCat("repeats the name ", spec.name));
   if (schema != nullptr && !schema->is_object()) return fields.Fail(where, "must have an object for its parameters");
-  const Json* properties = schema == nullptr ? nullptr : Find(*schema, "properties");
+  const Json* properties = schema == nullptr ? nullptr : FindEntry(*schema, "properties");
   if (properties != nullptr && properties->is_object()) {
     for (const auto& [key, property] : properties->items()) {
-      const Json* type = Find(property, "type");
+      const Json* type = FindEntry(property, "type");
       if (type != nullptr && *type == "string") spec.text_parameters.insert(key);
     }
   }
@@ -78,12 +78,12 @@ void ReadTools(Fields& fields, ChatRequest& request) {
     }
     for (size_t i = 0; i < tools->size() && fields.ok(); ++i) {
       const std::string where = absl::StrCat("tools[", i, "]");
-      const Json* function = Find((*tools)[i], "function");
-      const Json* type = Find((*tools)[i], "type");
+      const Json* function = FindEntry((*tools)[i], "function");
+      const Json* type = FindEntry((*tools)[i], "type");
       if (function == nullptr || (type != nullptr && *type != "function")) {
         return fields.Fail(where, "must be {\"type\": \"function\", \"function\": {...}}");
       }
-      AddToolSpec(fields, where, Find(*function, "name"), Find(*function, "parameters"), request.tool_specs);
+      AddToolSpec(fields, where, FindEntry(*function, "name"), FindEntry(*function, "parameters"), request.tool_specs);
     }
   }
   CheckToolChoice(fields, request);

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace barn {
 
 using jinja::Dict;
@@ -57,6 +59,10 @@ Value ToolResult(std::string_view id, std::string_view content) {
   Dict message = MessageDict("tool", Value(content));
   message.Set("tool_call_id", Value(id));
   return Value(std::move(message));
+}
+
+ApiError BadEntry(const std::string& where, std::string_view what) {
+  return BadParam(where, absl::StrCat("'", where, "' ", absl::string_view(what.data(), what.size())));
 }
 
 }  // namespace barn

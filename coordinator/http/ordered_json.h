@@ -3,6 +3,7 @@
 #include <string>
 #include <string_view>
 
+#include "coordinator/http/api_error.h"
 #include "coordinator/text/jinja/value.h"
 
 namespace barn {
@@ -13,6 +14,9 @@ namespace barn {
 const jinja::Value* FindValue(const jinja::Value& object, std::string_view key);
 const std::string* FindText(const jinja::Value& object, std::string_view key);
 const jinja::List* FindList(const jinja::Value& object, std::string_view key);
+
+// "'messages[2]' must be ...", about the entry at `where`.
+ApiError BadEntry(const std::string& where, std::string_view what);
 
 // {"role": ..., "content": ...}
 jinja::Dict MessageDict(std::string_view role, jinja::Value content);

@@ -19,16 +19,11 @@ using jinja::List;
 using jinja::Value;
 using Json = nlohmann::json;
 
-const Json* Find(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
 // {"type": "enabled", "budget_tokens": N}, "disabled" or "adaptive".
 void ReadThinking(Fields& fields, ChatRequest& request) {
   const Json* value = fields.Find("thinking");
   if (value == nullptr) return;
-  const Json* type = value->is_object() ? Find(*value, "type") : nullptr;
+  const Json* type = value->is_object() ? FindEntry(*value, "type") : nullptr;
   if (type == nullptr || (*type != "enabled" && *type != "disabled" && *type != "adaptive")) {
     return fields.Fail("thinking", "must be an object with type enabled, disabled or adaptive");
   }
@@ -38,7 +33,7 @@ void ReadThinking(Fields& fields, ChatRequest& request) {
 void ReadChoice(Fields& fields, ChatRequest& request) {
   const Json* value = fields.Find("tool_choice");
   if (value == nullptr) return;
-  const Json* type = value->is_object() ? Find(*value, "type") : nullptr;
+  const Json* type = value->is_object() ? FindEntry(*value, "type") : nullptr;
   ToolChoice& choice = request.tool_choice;
   if (type != nullptr && *type == "none") {
     choice.kind = ToolChoice::Kind::kNone;
@@ -51,7 +46,7 @@ void ReadChoice(Fields& fields, ChatRequest& request) {
   } else if (type == nullptr || *type != "auto") {
     return fields.Fail("tool_choice", "must be an object with type auto, any, tool or none");
   }
-  const Json* one = Find(*value, "disable_parallel_tool_use");
+  const Json* one = FindEntry(*value, "disable_parallel_tool_use");
   request.parallel_tool_calls = one == nullptr || *one != true;
 }
 
@@ -64,13 +59,13 @@ void ReadMessagesTools(Fields& fields, ChatRequest& request) {
   for (size_t i = 0; tools != nullptr && i < tools->size() && fields.ok(); ++i) {
     const Json& tool = (*tools)[i];
     const std::string where = absl::StrCat("tools[", i, "]");
-    const Json* type = tool.is_object() ? Find(tool, "type") : nullptr;
+    const Json* type = tool.is_object() ? FindEntry(tool, "type") : nullptr;
     if (type != nullptr && *type != "custom") {
       fields.Fail(where, absl::StrCat("is of type ", type->dump(), "; only tools of your own are supported"));
-    } else if (!tool.is_object() || Find(tool, "input_schema") == nullptr) {
+    } else if (!tool.is_object() || FindEntry(tool, "input_schema") == nullptr) {
       fields.Fail(where, "must be an object with name and input_schema");
     } else {
-      AddToolSpec(fields, where, Find(tool, "name"), Find(tool, "input_schema"), request.tool_specs);
+      AddToolSpec(fields, where, FindEntry(tool, "name"), FindEntry(tool, "input_schema"), request.tool_specs);
     }
   }
   CheckToolChoice(fields, request);
@@ -86,8 +81,8 @@ void ReadOutputConfig(Fields& fields, ChatRequest& request) {
     request.reasoning_effort = effort;
   }
   if (const Json* format = inner.Find("format"); format != nullptr) {
-    const Json* type = format->is_object() ? Find(*format, "type") : nullptr;
-    const Json* schema = format->is_object() ? Find(*format, "schema") : nullptr;
+    const Json* type = format->is_object() ? FindEntry(*format, "type") : nullptr;
+    const Json* schema = format->is_object() ? FindEntry(*format, "schema") : nullptr;
     if (type == nullptr || *type != "json_schema" || schema == nullptr) {
       inner.Fail("format", "must have the type json_schema and a schema");
     }
@@ -102,22 +97,18 @@ void ReadStops(Fields& fields, std::vector<std::string>& stop) {
   if (value != nullptr) ReadStopList(fields, "stop_sequences", *value, stop);
 }
 
-ApiError BadBlock(const std::string& where, std::string_view what) {
-  return BadParam(where, absl::StrCat("'", where, "' ", absl::string_view(what.data(), what.size())));
-}
-
 // The text of a string or of a list of text blocks.
 std::optional<ApiError> BlockText(const Value& content, const std::string& where, std::string& text) {
   if (content.is_string()) {
     text = *content.text();
     return std::nullopt;
   }
-  if (content.list() == nullptr) return BadBlock(where, "must be a string or a list of blocks");
+  if (content.list() == nullptr) return BadEntry(where, "must be a string or a list of blocks");
   for (const Value& block : *content.list()) {
     const std::string* type = FindText(block, "type");
     const std::string* part = FindText(block, "text");
     if (type == nullptr || *type != "text" || part == nullptr) {
-      return BadBlock(where, "may only hold blocks of type text: the model reads text alone");
+      return BadEntry(where, "may only hold blocks of type text: the model reads text alone");
     }
     if (!text.empty()) text += "\n";
     text += *part;
@@ -133,7 +124,7 @@ class Blocks {
 
   std::optional<ApiError> Add(const Value& block) {
     const std::string* type = FindText(block, "type");
-    if (type == nullptr) return BadBlock(where_, "must be an object with a type");
+    if (type == nullptr) return BadEntry(where_, "must be an object with a type");
     if (*type == "text") return AddText(block);
     if (*type == "tool_result" && role_ == "user") return AddResult(block);
     if (*type == "tool_use" && role_ == "assistant") return AddUse(block);
@@ -142,7 +133,7 @@ class Blocks {
       return std::nullopt;
     }
     if (*type == "redacted_thinking" && role_ == "assistant") return std::nullopt;
-    return BadBlock(where_,
+    return BadEntry(where_,
                     absl::StrCat("is of type '", *type, "', which this server does not read for the role ", role_));
   }
 
@@ -159,7 +150,7 @@ class Blocks {
  private:
   std::optional<ApiError> AddText(const Value& block) {
     const std::string* text = FindText(block, "text");
-    if (text == nullptr) return BadBlock(where_, "must have a text");
+    if (text == nullptr) return BadEntry(where_, "must have a text");
     if (!text_.empty()) text_ += "\n";
     text_ += *text;
     return std::nullopt;
@@ -167,7 +158,7 @@ class Blocks {
 
   std::optional<ApiError> AddResult(const Value& block) {
     const std::string* id = FindText(block, "tool_use_id");
-    if (id == nullptr) return BadBlock(where_, "must have a tool_use_id");
+    if (id == nullptr) return BadEntry(where_, "must have a tool_use_id");
     std::string text;
     if (const Value* content = FindValue(block, "content"); content != nullptr) {
       if (auto error = BlockText(*content, where_ + ".content", text)) return error;
@@ -182,7 +173,7 @@ class Blocks {
     const std::string* name = FindText(block, "name");
     const Value* input = FindValue(block, "input");
     if (id == nullptr || name == nullptr || input == nullptr || !input->is_dict()) {
-      return BadBlock(where_, "must have id, name and an object as input");
+      return BadEntry(where_, "must have id, name and an object as input");
     }
     calls_.push_back(FunctionCall(*id, *name, *input));
     return std::nullopt;
@@ -200,14 +191,14 @@ std::optional<ApiError> AddMessage(const Value& message, const std::string& wher
   const std::string* role = FindText(message, "role");
   const Value* content = FindValue(message, "content");
   if (role == nullptr || (*role != "user" && *role != "assistant" && *role != "system")) {
-    return BadBlock(where + ".role", "must be user or assistant");
+    return BadEntry(where + ".role", "must be user or assistant");
   }
-  if (content == nullptr) return BadBlock(where + ".content", "is required");
+  if (content == nullptr) return BadEntry(where + ".content", "is required");
   if (content->is_string()) {
     messages.push_back(Value(MessageDict(*role, *content)));
     return std::nullopt;
   }
-  if (content->list() == nullptr) return BadBlock(where + ".content", "must be a string or a list of blocks");
+  if (content->list() == nullptr) return BadEntry(where + ".content", "must be a string or a list of blocks");
   Blocks blocks(*role, where, messages);
   for (size_t i = 0; i < content->list()->size(); ++i) {
     blocks.set_where(absl::StrCat(where, ".content[", i, "]"));

@@ -75,10 +75,6 @@ void ReadCommon(Fields& fields, OllamaRequest& request) {
   ReadOllamaFormat(fields, shared.form);
 }
 
-ApiError BadMessage(const std::string& where, std::string_view what) {
-  return BadParam(where, absl::StrCat("'", where, "' ", absl::string_view(what.data(), what.size())));
-}
-
 // Ollama's calls have no ids: a result belongs to the oldest call of its name, or of any, that waits.
 class CallIds {
  public:
@@ -114,7 +110,7 @@ std::optional<ApiError> AddCalls(const Value& message, const std::string& where,
     const std::string* name = function == nullptr ? nullptr : FindText(*function, "name");
     const Value* arguments = function == nullptr ? nullptr : FindValue(*function, "arguments");
     if (name == nullptr || (arguments != nullptr && !arguments->is_dict())) {
-      return BadMessage(where + ".tool_calls", "must hold function.name and an object as function.arguments");
+      return BadEntry(where + ".tool_calls", "must hold function.name and an object as function.arguments");
     }
     const std::string id = ids.Add(*name);
     shaped.push_back(FunctionCall(id, *name, arguments == nullptr ? Value(Dict()) : *arguments));
@@ -126,12 +122,12 @@ std::optional<ApiError> AddCalls(const Value& message, const std::string& where,
 std::optional<ApiError> AddMessage(const Value& message, const std::string& where, CallIds& ids, List& messages) {
   const std::string* role = FindText(message, "role");
   if (role == nullptr || (*role != "system" && *role != "user" && *role != "assistant" && *role != "tool")) {
-    return BadMessage(where + ".role", "must be one of system, user, assistant, tool");
+    return BadEntry(where + ".role", "must be one of system, user, assistant, tool");
   }
   const Value* content = FindValue(message, "content");
-  if (content != nullptr && !content->is_string()) return BadMessage(where + ".content", "must be a string");
+  if (content != nullptr && !content->is_string()) return BadEntry(where + ".content", "must be a string");
   const List* images = FindList(message, "images");
-  if (images != nullptr && !images->empty()) return BadMessage(where + ".images", "are beyond a model that reads text");
+  if (images != nullptr && !images->empty()) return BadEntry(where + ".images", "are beyond a model that reads text");
   const std::string text = content == nullptr ? "" : *content->text();
   if (*role == "tool") {
     const std::string* name = FindText(message, "tool_name");

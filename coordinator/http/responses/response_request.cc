@@ -19,15 +19,10 @@ using jinja::List;
 using jinja::Value;
 using Json = nlohmann::json;
 
-const Json* Find(const Json& object, const char* key) {
-  const auto found = object.is_object() ? object.find(key) : object.end();
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
 void ReadChoice(Fields& fields, ToolChoice& choice) {
   const Json* value = fields.Find("tool_choice");
   if (value == nullptr || *value == "auto") return;
-  const Json* name = Find(*value, "name");
+  const Json* name = FindEntry(*value, "name");
   if (*value == "none") {
     choice.kind = ToolChoice::Kind::kNone;
   } else if (*value == "required") {
@@ -49,11 +44,11 @@ void ReadResponseTools(Fields& fields, ChatRequest& request) {
   for (size_t i = 0; tools != nullptr && i < tools->size() && fields.ok(); ++i) {
     const Json& tool = (*tools)[i];
     const std::string where = absl::StrCat("tools[", i, "]");
-    const Json* type = Find(tool, "type");
+    const Json* type = FindEntry(tool, "type");
     if (type == nullptr || *type != "function") {
       fields.Fail(where, "must be of type function: this server runs no tools of its own");
     } else {
-      AddToolSpec(fields, where, Find(tool, "name"), Find(tool, "parameters"), request.tool_specs);
+      AddToolSpec(fields, where, FindEntry(tool, "name"), FindEntry(tool, "parameters"), request.tool_specs);
     }
   }
   CheckToolChoice(fields, request);
@@ -62,14 +57,14 @@ void ReadResponseTools(Fields& fields, ChatRequest& request) {
 // {"type": "text"}, {"type": "json_object"} or {"type": "json_schema", "schema": {...}}.
 void ReadFormat(Fields& fields, AnswerForm& form) {
   const Json* text = fields.Find("text");
-  const Json* format = text == nullptr ? nullptr : Find(*text, "format");
+  const Json* format = text == nullptr ? nullptr : FindEntry(*text, "format");
   if (format == nullptr) return;
-  const Json* type = Find(*format, "type");
+  const Json* type = FindEntry(*format, "type");
   if (type != nullptr && *type == "text") return;
   form.field = "text.format";
   if (type != nullptr && *type == "json_object") {
     form.source = grammar::JsonObjectSource();
-  } else if (type != nullptr && *type == "json_schema" && Find(*format, "schema") != nullptr) {
+  } else if (type != nullptr && *type == "json_schema" && FindEntry(*format, "schema") != nullptr) {
     form.schema_path = {"text", "format", "schema"};
   } else {
     fields.Fail("text.format", "must have the type text, json_object or json_schema, the last one with a schema");
@@ -104,22 +99,18 @@ void ReadScalars(Fields& fields, ChatRequest& request) {
   ReadFormat(fields, shared.form);
 }
 
-ApiError BadItem(const std::string& where, std::string_view what) {
-  return BadParam(where, absl::StrCat("'", where, "' ", absl::string_view(what.data(), what.size())));
-}
-
 std::optional<ApiError> PartsText(const Value& content, const std::string& where, std::string& text) {
   if (content.is_string()) {
     text = *content.text();
     return std::nullopt;
   }
-  if (content.list() == nullptr) return BadItem(where, "must be a string or a list of parts");
+  if (content.list() == nullptr) return BadEntry(where, "must be a string or a list of parts");
   for (const Value& part : *content.list()) {
     const std::string* words = FindText(part, "text");
     const std::string* type = FindText(part, "type");
     const bool known = type != nullptr && (*type == "input_text" || *type == "output_text" || *type == "text" ||
                                            *type == "reasoning_text" || *type == "summary_text");
-    if (!known || words == nullptr) return BadItem(where, "may only hold parts of text: the model reads text alone");
+    if (!known || words == nullptr) return BadEntry(where, "may only hold parts of text: the model reads text alone");
     text += *words;
   }
   return std::nullopt;
@@ -136,7 +127,7 @@ class Items {
     if (*type == "function_call") return AddCall(item, where);
     if (*type == "function_call_output") return AddOutput(item, where);
     if (*type == "reasoning") return AddReasoning(item, where);
-    return BadItem(where, absl::StrCat("is of type '", *type, "', which this server does not read"));
+    return BadEntry(where, absl::StrCat("is of type '", *type, "', which this server does not read"));
   }
 
   void Flush() {
@@ -153,9 +144,9 @@ class Items {
     const std::string* role = FindText(item, "role");
     const Value* content = FindValue(item, "content");
     if (role == nullptr || (*role != "user" && *role != "system" && *role != "developer" && *role != "assistant")) {
-      return BadItem(where + ".role", "must be one of user, system, developer, assistant");
+      return BadEntry(where + ".role", "must be one of user, system, developer, assistant");
     }
-    if (content == nullptr) return BadItem(where + ".content", "is required");
+    if (content == nullptr) return BadEntry(where + ".content", "is required");
     std::string text;
     if (auto error = PartsText(*content, where + ".content", text)) return error;
     if (*role != "assistant" || !calls_.empty() || !text_.empty()) Flush();
@@ -173,7 +164,7 @@ class Items {
     const std::string* name = FindText(item, "name");
     const Value* arguments = FindValue(item, "arguments");
     if (id == nullptr || name == nullptr || arguments == nullptr || !arguments->is_string()) {
-      return BadItem(where, "must have call_id, name and a text as arguments");
+      return BadEntry(where, "must have call_id, name and a text as arguments");
     }
     calls_.push_back(FunctionCall(*id, *name, *arguments));
     pending_ = true;
@@ -183,7 +174,7 @@ class Items {
   std::optional<ApiError> AddOutput(const Value& item, const std::string& where) {
     const std::string* id = FindText(item, "call_id");
     const Value* output = FindValue(item, "output");
-    if (id == nullptr || output == nullptr) return BadItem(where, "must have call_id and output");
+    if (id == nullptr || output == nullptr) return BadEntry(where, "must have call_id and output");
     std::string text;
     if (auto error = PartsText(*output, where + ".output", text)) return error;
     Flush();
