@@ -30,6 +30,16 @@ struct Tenant {
 inline constexpr char kRetryAfterPayload[] = "barn/retry-after-s";
 inline constexpr char kTenantLimitPayload[] = "barn/tenant-limit";
 
+// An adapter of the served model that all tokens of a request pass through.
+struct AdapterUse {
+  int64_t id = 0;   // As the cluster knows it, not 0.
+  float scale = 1;  // Beside the adapter's own.
+};
+
+// How a prompt becomes one vector. kFirst, kLast: that row of the final hidden states; kMean: their mean; kScore: what
+// the model's classification head says, one number.
+enum class Pooling { kNone, kFirst, kLast, kMean, kScore };
+
 // What a caller wants generated or scored. Token ids come from the tokenizer; text matters (stop strings, detokenizing)
 // stay with the caller, so that the core knows only ids.
 struct GenerateRequest {
@@ -44,6 +54,8 @@ struct GenerateRequest {
   Tenant tenant;
   absl::Duration timeout = absl::InfiniteDuration();  // From submission to the last token; then DeadlineExceeded.
   grammar::Constraint constraint;                     // What the answer may be; not with ignore_end.
+  std::vector<AdapterUse> adapters;
+  Pooling pooling = Pooling::kNone;  // Not kNone: the prompt's embedding is wanted, and nothing else (max_tokens 0).
 };
 
 struct TokenLogprob {
@@ -75,6 +87,7 @@ struct RequestUpdate {
   int64_t request_id = 0;
   std::vector<PromptScore> prompt_scores;
   std::vector<GeneratedToken> tokens;
+  std::vector<float> embedding;  // With the last update of a request with pooling; not normalized.
   FinishReason finish = FinishReason::kNone;
   absl::Status status;             // Set with kError.
   int64_t prompt_tokens_done = 0;  // For progress of long prompts.
