@@ -4,6 +4,7 @@
 #include <array>
 
 #include "sharding/speed.h"
+#include "sharding/tiers.h"
 
 namespace barn {
 namespace {
@@ -55,7 +56,9 @@ double GpuStreamSecondsPerToken(const Catalogue& catalogue, const ModelConfig& c
       continue;
     }
     const double bytes = on_processors * kThreadBytesPerSecond * std::max(nodes[node].threads, 1);
-    seconds += bytes / (kReachableBandwidth * gpu->read_bytes_per_s);
+    const double on_gpu = bytes - HostBytesPerToken(catalogue, config, stage);
+    seconds += on_gpu / (kReachableBandwidth * gpu->read_bytes_per_s);
+    seconds += HostSeconds(catalogue, config, stage, nodes[node]);
     for (int64_t layer = stage.first_layer; layer < stage.last_layer; ++layer) {
       const bool experts = routed[static_cast<size_t>(layer)];
       seconds += kLaunchSeconds * (experts ? kLaunchesPerRoutedLayer : kLaunchesPerLayer);

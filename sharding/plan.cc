@@ -15,6 +15,7 @@
 #include "sharding/placement.h"
 #include "sharding/ranks.h"
 #include "sharding/speed.h"
+#include "sharding/tiers.h"
 
 namespace barn {
 namespace {
@@ -67,6 +68,14 @@ class StageCost {
     return {.first_layer = first, .last_layer = last, .ranks = {alone}};
   }
 
+  // The same with experts in the memory of the host where the node's own does not suffice.
+  PlanStage TieredStage(int node, std::span<const PlanNode> nodes, int64_t first, int64_t last,
+                        int64_t context_tokens) const {
+    PlanStage stage = Stage(node, first, last, context_tokens);
+    MoveExpertsToHost(expert_bytes_, nodes[static_cast<size_t>(node)], stage);
+    return stage;
+  }
+
   // All layers, shared by ranks on nodes 0, 1, ...
   PlanStage SharedStage(int ranks, int64_t context_tokens) const {
     PlanStage stage = Stage(0, 0, layers_, context_tokens);
@@ -92,6 +101,7 @@ class StageCost {
   const int64_t layers_;
   std::vector<int64_t> weights_;         // [layers + 1], running sums
   std::vector<int64_t> kv_token_bytes_;  // [layers + 1], running sums
+  std::vector<int64_t> expert_bytes_;    // [layers]
   int64_t every_bytes_ = 0;
   int64_t first_bytes_ = 0;
   int64_t last_bytes_ = 0;
@@ -118,7 +128,11 @@ int64_t ActivationValuesPerRow(const Catalogue& catalogue, const ModelConfig& co
 }
 
 StageCost::StageCost(const Catalogue& catalogue, const ModelConfig& config, const PlanOptions& options)
-    : catalogue_(catalogue), config_(config), kv_(options.kv), layers_(catalogue.layers) {
+    : catalogue_(catalogue),
+      config_(config),
+      kv_(options.kv),
+      layers_(catalogue.layers),
+      expert_bytes_(ExpertBytesByLayer(catalogue)) {
   weights_.push_back(0);
   kv_token_bytes_.push_back(0);
   for (int64_t layer = 0; layer < layers_; ++layer) {
@@ -137,16 +151,9 @@ StageCost::StageCost(const Catalogue& catalogue, const ModelConfig& config, cons
   logits_bytes_ = config.vocabulary * std::min(options.step_tokens_max, kLogitRows) * int64_t{sizeof(float)};
 }
 
-// A share of 1 or below always means that the bytes fit, also where a double cannot tell the two apart.
-double Share(const PlanRank& rank, std::span<const PlanNode> nodes) {
-  const int64_t memory_bytes = nodes[static_cast<size_t>(rank.node)].memory_bytes;
-  const double share = static_cast<double>(rank.total_bytes()) / static_cast<double>(memory_bytes);
-  return rank.total_bytes() > memory_bytes ? std::max(share, std::nextafter(1.0, 2.0)) : share;
-}
-
 struct Attempt {
   std::vector<PlanStage> stages;
-  double fullest = 0;
+  double fullest = 0;  // See Fullness.
 };
 
 // Places the model with a KV cache of so many tokens.
@@ -155,12 +162,12 @@ using Place = std::function<Attempt(int64_t context_tokens)>;
 Attempt PlacePipeline(const StageCost& cost, int64_t layers, std::span<const PlanNode> nodes, int64_t context_tokens) {
   const Placement placement =
       PlaceRanges(layers, static_cast<int>(nodes.size()), [&](int node, int64_t first, int64_t last) {
-        return Share(cost.Stage(node, first, last, context_tokens).ranks.front(), nodes);
+        return Fullness(cost.TieredStage(node, nodes, first, last, context_tokens).ranks.front(), nodes);
       });
   Attempt attempt;
   attempt.fullest = placement.fullest;
   for (const PlacedRange& range : placement.ranges) {
-    attempt.stages.push_back(cost.Stage(range.bin, range.first, range.last, context_tokens));
+    attempt.stages.push_back(cost.TieredStage(range.bin, nodes, range.first, range.last, context_tokens));
   }
   return attempt;
 }
@@ -168,9 +175,25 @@ Attempt PlacePipeline(const StageCost& cost, int64_t layers, std::span<const Pla
 Attempt PlaceRanks(const StageCost& cost, std::span<const PlanNode> nodes, int64_t context_tokens) {
   Attempt attempt{.stages = {cost.SharedStage(static_cast<int>(nodes.size()), context_tokens)}, .fullest = 0};
   for (const PlanRank& rank : attempt.stages.front().ranks) {
-    attempt.fullest = std::max(attempt.fullest, Share(rank, nodes));
+    attempt.fullest = std::max(attempt.fullest, Fullness(rank, nodes));
   }
   return attempt;
+}
+
+// What a node lacks in its own memory and, for experts, in its host's.
+int64_t MissingBytes(const PlanRank& rank, std::span<const PlanNode> nodes) {
+  const PlanNode& node = nodes[static_cast<size_t>(rank.node)];
+  return std::max<int64_t>(rank.total_bytes() - node.memory_bytes, 0) +
+         std::max<int64_t>(rank.host_bytes - node.host_memory_bytes, 0);
+}
+
+std::string TiersText(const PlanRank& rank, const PlanNode& node) {
+  std::string text = absl::StrFormat("%s needed of %s", ByteText(rank.total_bytes()), ByteText(node.memory_bytes));
+  if (node.host_memory_bytes > 0) {
+    absl::StrAppendFormat(&text, " on the GPU and, for experts, %s of %s on its host", ByteText(rank.host_bytes),
+                          ByteText(node.host_memory_bytes));
+  }
+  return text;
 }
 
 // What is missing in the best placement, over all nodes, and which node is the fullest.
@@ -185,20 +208,21 @@ absl::Status DoesNotFit(const Attempt& attempt, std::span<const PlanNode> nodes,
   };
   for (const PlanStage& stage : attempt.stages) {
     for (const PlanRank& rank : stage.ranks) {
-      missing_bytes += std::max<int64_t>(excess(rank), 0);
-      weights_bytes += rank.weights_bytes;
+      missing_bytes += MissingBytes(rank, nodes);
+      weights_bytes += rank.weights_bytes + rank.host_bytes;
       kv_bytes += rank.kv_bytes;
       scratch_bytes += rank.scratch_bytes;
-      if (excess(rank) > excess(*worst)) worst = &rank;
+      const int64_t more = MissingBytes(rank, nodes) - MissingBytes(*worst, nodes);
+      if (more > 0 || (more == 0 && excess(rank) > excess(*worst))) worst = &rank;
     }
   }
   const PlanNode& node = nodes[static_cast<size_t>(worst->node)];
   return absl::ResourceExhaustedError(absl::StrFormat(
       "the model does not fit: %d bytes (%s) of memory are missing; weights take %s, KV for %d tokens %s, activations "
       "%s; "
-      "the fullest of %d nodes is %s with %s needed of %s",
+      "the fullest of %d nodes is %s with %s",
       missing_bytes, ByteText(missing_bytes), ByteText(weights_bytes), context_tokens, ByteText(kv_bytes),
-      ByteText(scratch_bytes), nodes.size(), node.name, ByteText(worst->total_bytes()), ByteText(node.memory_bytes)));
+      ByteText(scratch_bytes), nodes.size(), node.name, TiersText(*worst, node)));
 }
 
 absl::Status CheckArguments(const Catalogue& catalogue, const ModelConfig& config, std::span<const PlanNode> nodes,
@@ -207,8 +231,9 @@ absl::Status CheckArguments(const Catalogue& catalogue, const ModelConfig& confi
     return absl::InvalidArgumentError(absl::StrFormat("%d nodes; a plan needs 1 to %d", nodes.size(), kNodesMax));
   }
   for (const PlanNode& node : nodes) {
-    if (node.memory_bytes > 0) continue;
-    return absl::InvalidArgumentError(absl::StrFormat("node %s has %d bytes of memory", node.name, node.memory_bytes));
+    if (node.memory_bytes > 0 && node.host_memory_bytes >= 0) continue;
+    return absl::InvalidArgumentError(absl::StrFormat("node %s has %d bytes of memory, and %d of its host's", node.name,
+                                                      node.memory_bytes, node.host_memory_bytes));
   }
   if (catalogue.layers < 1 || catalogue.entries.empty()) return absl::InvalidArgumentError("the model has no layers");
   if (catalogue.layers != config.layers || config.kv.size() != static_cast<size_t>(config.layers)) {
@@ -226,14 +251,16 @@ absl::Status CheckArguments(const Catalogue& catalogue, const ModelConfig& confi
   return absl::OkStatus();
 }
 
-// The largest number of KV blocks up to the wish that fits; the smallest useful number where none does.
+// The largest number of KV blocks up to the wish that fits, in fast memory where any number does; the smallest useful
+// number where none does.
 int64_t ChooseBlocks(const Place& place, const ModelConfig& config) {
   const int64_t sequence_tokens = std::min(config.context_tokens, kChosenSequenceTokens);
   int64_t blocks_min = CeilDiv(std::min(sequence_tokens, kChosenTokensMin), kKvBlockTokens);
   int64_t blocks_max = CeilDiv(sequence_tokens * kChosenSequences, kKvBlockTokens);
+  const double full = place(blocks_min * kKvBlockTokens).fullest <= 1 ? 1 : kFits;
   while (blocks_min < blocks_max) {
     const int64_t middle = (blocks_min + blocks_max + 1) / 2;
-    if (place(middle * kKvBlockTokens).fullest <= 1.0) {
+    if (place(middle * kKvBlockTokens).fullest <= full) {
       blocks_min = middle;
     } else {
       blocks_max = middle - 1;
@@ -251,7 +278,7 @@ absl::StatusOr<ShardPlan> PlanForm(const Place& place, const Catalogue& catalogu
       options.context_tokens > 0 ? CeilDiv(options.context_tokens, kKvBlockTokens) : ChooseBlocks(place, config);
   plan.context_tokens = plan.kv_blocks * kKvBlockTokens;
   Attempt attempt = place(plan.context_tokens);
-  if (attempt.fullest > 1.0) return DoesNotFit(attempt, nodes, plan.context_tokens);
+  if (attempt.fullest > kFits) return DoesNotFit(attempt, nodes, plan.context_tokens);
   plan.stages = std::move(attempt.stages);
   plan.stream_tokens_per_s = 1 / StreamSecondsPerToken(catalogue, config, plan, nodes);
   return plan;

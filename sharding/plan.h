@@ -11,12 +11,15 @@
 
 namespace barn {
 
-// A machine that may hold a part of the model.
+// A machine that may hold a part of the model. With a GPU, memory_bytes is the GPU's, and host_memory_bytes may hold
+// routed experts beside it; threads are the host's.
 struct PlanNode {
   std::string name;
   int64_t memory_bytes = 0;
   int threads = 1;
   std::string memory_domain = "";  // Nodes with the same text share a machine's memory; empty: nobody knows.
+  bool gpu = false;
+  int64_t host_memory_bytes = 0;
 };
 
 // What a plan shall be good at. kBoth: one stream where that gains much, and never at the cost of a model that fits.
@@ -38,6 +41,7 @@ struct PlanRank {
   int64_t weights_bytes = 0;
   int64_t kv_bytes = 0;
   int64_t scratch_bytes = 0;
+  int64_t host_bytes = 0;  // Of experts in the host's memory, beside those of the GPU.
 
   int64_t total_bytes() const { return weights_bytes + kv_bytes + scratch_bytes; }
 };
@@ -48,6 +52,7 @@ struct PlanStage {
   int64_t first_layer = 0;
   int64_t last_layer = 0;
   std::vector<PlanRank> ranks;
+  int64_t host_expert_layers = 0;  // The last ones, whose routed experts the host holds and computes.
 };
 
 struct ShardPlan {
@@ -71,8 +76,11 @@ struct ShardPlan {
 //   scratch = 4 bytes * step_tokens_max * (largest layer's sum of product output rows, each routed expert once, + 4 *
 //   width), on the last stage plus 4 bytes * vocabulary * min(step_tokens_max, 32) for logits.
 // A tied embedding counts on the first and on the last stage (once where they are the same). Tensors outside the layers
-// that are neither embedding, norm nor head (rope factors) go to every stage. ResourceExhausted: it does not fit; the
-// message names the shortfall in bytes. InvalidArgument: no nodes, a node without memory, options out of bounds.
+// that are neither embedding, norm nor head (rope factors) go to every stage. Memory of GPUs is filled first: what they
+// have no room for goes to nodes of processors and, routed experts, to the hosts' memory (tiers.h), both used as evenly
+// as possible; a context that the planner chooses by itself gives way before experts do. ResourceExhausted: it does not
+// fit; the message names the shortfall in bytes. InvalidArgument: no nodes, a node without memory, options out of
+// bounds.
 absl::StatusOr<ShardPlan> PlanShards(const Catalogue& catalogue, const ModelConfig& config,
                                      std::span<const PlanNode> nodes, const PlanOptions& options);
 

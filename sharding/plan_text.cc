@@ -25,6 +25,15 @@ std::vector<std::string> UnusedNodes(const ShardPlan& plan, std::span<const Plan
   return names;
 }
 
+void AppendHostTier(const PlanStage& stage, std::span<const PlanNode> nodes, std::string* text) {
+  const PlanRank& alone = stage.ranks.front();
+  if (stage.host_expert_layers == 0) return;
+  const PlanNode& node = nodes[static_cast<size_t>(alone.node)];
+  absl::StrAppendFormat(text, "\n%s: experts of layers %d to %d lie with its host, %s of %s, and are computed there\n",
+                        node.name, stage.last_layer - stage.host_expert_layers, stage.last_layer - 1,
+                        ByteText(alone.host_bytes), ByteText(node.host_memory_bytes));
+}
+
 }  // namespace
 
 std::string PlanText(const ShardPlan& plan, std::span<const PlanNode> nodes) {
@@ -44,6 +53,7 @@ std::string PlanText(const ShardPlan& plan, std::span<const PlanNode> nodes) {
                             ByteText(rank.total_bytes()), ByteText(node.memory_bytes), 100 * MemoryShare(rank, node));
     }
   }
+  for (const PlanStage& stage : plan.stages) AppendHostTier(stage, nodes, &text);
   if (!plan.reason.empty()) absl::StrAppendFormat(&text, "\n%s\n", plan.reason);
   const std::vector<std::string> unused = UnusedNodes(plan, nodes);
   if (!unused.empty()) {
@@ -75,6 +85,9 @@ nlohmann::json PlanJson(const ShardPlan& plan, std::span<const PlanNode> nodes) 
                                 {"kv_bytes", rank.kv_bytes},
                                 {"scratch_bytes", rank.scratch_bytes},
                                 {"total_bytes", rank.total_bytes()},
+                                {"host_memory_bytes", node.host_memory_bytes},
+                                {"host_bytes", rank.host_bytes},
+                                {"host_expert_layers", stage.host_expert_layers},
                                 {"memory_share", MemoryShare(rank, node)}});
     }
   }
