@@ -30,7 +30,7 @@ struct ServeSettings {
   HttpSettings http;
   std::string cluster_listen = "127.0.0.1:7070";
   std::string token;
-  std::string draft = "off";
+  std::string draft = "ngram";
   std::string chat_template;  // A file; empty: the model's own.
 };
 

@@ -15,6 +15,7 @@ constexpr int64_t kBytesPerTarget = 32;
 constexpr int64_t kPromptRowsMin = 32;
 constexpr int64_t kChunksPerStage = 8;
 constexpr int64_t kRowsRounding = 16;
+constexpr double kFollowingStepGain = 0.1;  // What an early step saves, about, as a share of a step.
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -97,17 +98,26 @@ class StepBuilder {
       return sequence.finished || (slice.candidates == 1 && !slice.full_logits && slice.mask == nullptr &&
                                    slice.draft.empty() && !sequence.sampler.LooksBack());
     };
-    // Guesses need the token that is in flight, and bring more than a step that is there early.
-    const double row_share = limits_.draft_cost == nullptr ? 1 : limits_.draft_cost->RowShare(before.decoding_rows);
-    const auto guesses = [&](const StepSlice& slice) {
-      Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
-      return row_share < 1 && !sequence.finished && sequence.may_draft() &&
-             !sequence.drafter.Draft(sequence.tokens, 1, row_share).empty();
-    };
     const auto idle = [](const auto& entry) { return entry.second.finished || entry.second.pending() <= 0; };
     return std::all_of(before.slices.begin(), before.slices.end(), certain) &&
-           std::none_of(before.slices.begin(), before.slices.end(), guesses) &&
-           std::all_of(sequences_.running().begin(), sequences_.running().end(), idle);
+           std::all_of(sequences_.running().begin(), sequences_.running().end(), idle) &&
+           GuessedTokens(before) < kFollowingStepGain * static_cast<double>(before.decoding_rows);
+  }
+
+  // What guesses would bring to the step behind `before`, in tokens beyond their price. They need the tokens that are
+  // in flight, so a step with guesses cannot follow early.
+  double GuessedTokens(const BatchStep& before) const {
+    if (limits_.draft_cost == nullptr) return 0;
+    const double row_share = limits_.draft_cost->RowShare(before.decoding_rows);
+    if (row_share >= 1) return 0;
+    double tokens = 0;
+    for (const StepSlice& slice : before.slices) {
+      Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
+      if (sequence.finished || !sequence.may_draft()) continue;
+      const std::vector<int32_t> draft = sequence.drafter.Draft(sequence.tokens, kDraftTokensMax, row_share);
+      tokens += sequence.drafter.Gain(std::ssize(draft), row_share);
+    }
+    return tokens;
   }
 
   std::vector<Sequence*> GoingOn(const BatchStep& before) const {

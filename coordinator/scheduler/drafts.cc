@@ -83,6 +83,15 @@ std::vector<int32_t> NgramDrafter::Draft(std::span<const int32_t> tokens, int64_
   return draft;
 }
 
+double NgramDrafter::Gain(int64_t count, double row_share) const {
+  double gain = 0, comes_true = 1;
+  for (int64_t i = 0; i < count; ++i) {
+    comes_true *= chance_;
+    gain += comes_true - row_share;
+  }
+  return gain;
+}
+
 void NgramDrafter::Learn(int64_t drafted, int64_t accepted) {
   for (int64_t i = 0; i < std::min(drafted, accepted + 1); ++i)
     chance_ += kLearn * ((i < accepted ? 1.0 : 0.0) - chance_);

@@ -38,6 +38,9 @@ class NgramDrafter {
   // `row_share`. `tokens` only grows between calls.
   std::vector<int32_t> Draft(std::span<const int32_t> tokens, int64_t tokens_max, double row_share);
 
+  // What `count` guesses bring beyond their price, in tokens: the sum of p^i - row_share.
+  double Gain(int64_t count, double row_share) const;
+
   // Of the last draft the first so many came true, and one more was looked at if there was one.
   void Learn(int64_t drafted, int64_t accepted);
 

@@ -35,6 +35,11 @@ def prompt(words, seed):
     return " ".join([f"{seed}:"] + [chosen.choice(WORDS) for _ in range(words)])
 
 
+def records(seed):
+    """Text that goes on as it began, of no more use to a cache of prefixes: what guessing tokens is good for."""
+    return "".join(f'{{"id": {seed + i}, "name": "user {i}", "active": true}},\n' for i in range(12))
+
+
 def percentile(values, share):
     """The smallest value that `share` of all values do not exceed."""
     ordered = sorted(values)
@@ -87,8 +92,9 @@ def run_streams(options, model, seed):
     url = urllib.parse.urlsplit(options.url)
     streams = []
     for i in range(options.streams):
-        body = {"model": model, "prompt": prompt(options.prompt_words, seed + i), "max_tokens": options.tokens,
-                "temperature": 0, "ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}}
+        words = records(seed + i) if options.repetitive else prompt(options.prompt_words, seed + i)
+        body = {"model": model, "prompt": words, "max_tokens": options.tokens, "temperature": 0,
+                "ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}}
         streams.append(Stream((url.hostname, url.port or 80), json.dumps(body).encode()))
     with selectors.DefaultSelector() as selector:
         for stream in streams:
@@ -185,6 +191,7 @@ def main():
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128, help="of each answer")
     parser.add_argument("--prompt-words", type=int, default=32)
+    parser.add_argument("--repetitive", action="store_true", help="prompts are records of one form instead of words")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--warmup", type=int, default=1, help="repetitions before those that count")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for a start or a repetition")

@@ -81,6 +81,14 @@ TEST(NgramDrafter, LearnsHowFarGuessesCarry) {
   EXPECT_LE(tries, 40);
 }
 
+TEST(NgramDrafter, SaysWhatGuessesBring) {
+  NgramDrafter drafter;
+  const double p = drafter.chance();
+  EXPECT_EQ(drafter.Gain(0, 0.2), 0);
+  EXPECT_NEAR(drafter.Gain(2, 0.2), p + p * p - 0.4, 1e-12);
+  EXPECT_LT(drafter.Gain(8, 0.5), drafter.Gain(2, 0.5)) << "the last ones cost more than they bring";
+}
+
 TEST(StepCost, FindsTheLine) {
   StepCost cost;
   EXPECT_LT(cost.RowShare(1), 0.5) << "it tries before it knows";
