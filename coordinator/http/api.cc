@@ -11,6 +11,7 @@
 #include "coordinator/http/anthropic/anthropic_routes.h"
 #include "coordinator/http/api_error.h"
 #include "coordinator/http/json_reply.h"
+#include "coordinator/http/native/native_routes.h"
 #include "coordinator/http/ollama/ollama_models.h"
 #include "coordinator/http/ollama/ollama_routes.h"
 #include "coordinator/http/openai_routes.h"
@@ -77,6 +78,8 @@ constexpr ApiRoute kRoutes[] = {
     {"/tokenize", "POST", &Tokenize, Access::kRead},
     {"/detokenize", "POST", &Detokenize, Access::kRead},
     {"/apply-template", "POST", &ApplyTemplate, Access::kRead},
+    {"/completion", "POST", &NativeCompletion},
+    {"/infill", "POST", &NativeInfill},
     {"/v1/usage", "GET", &Usage},
     {"/v1/models", "GET", &OpenAiModels},
     {"/v1/models/", "GET", &OpenAiModel},

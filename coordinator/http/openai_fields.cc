@@ -8,8 +8,8 @@ namespace {
 
 // Each of these would change the answer, so ignoring it would mislead.
 constexpr absl::string_view kNotSupported[] = {
-    "functions",          "json_schema", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
-    "structured_outputs", "audio",       "prediction",  "min_tokens",   "suffix",
+    "functions",      "json_schema",        "guided_json", "guided_regex", "guided_choice",
+    "guided_grammar", "structured_outputs", "audio",       "prediction",   "min_tokens",
 };
 
 // Clients send some of these with every request, set to what asks for nothing.

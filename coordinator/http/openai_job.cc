@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/http/chat_job.h"
 #include "coordinator/http/openai_answer.h"
+#include "coordinator/text/infill.h"
 #include "coordinator/text/utf8.h"
 
 namespace barn {
@@ -15,20 +16,14 @@ constexpr int64_t kCompletionTokensDefault = 16;  // As OpenAI's.
 
 using Ids = std::vector<int32_t>;
 
-std::optional<ApiError> ReadIds(const ServedModel& model, const std::variant<std::string, Ids>& prompt, Ids& ids) {
-  if (std::holds_alternative<std::string>(prompt)) {
-    absl::StatusOr<Ids> encoded = model.tokenizer.Encode(std::get<std::string>(prompt));
-    if (!encoded.ok()) return BadParam("prompt", encoded.status().message());
-    ids = std::move(*encoded);
-  } else {
-    ids = std::get<Ids>(prompt);
-    for (const int32_t id : ids) {
-      if (id < model.tokenizer.size()) continue;
-      return BadParam("prompt",
-                      absl::StrCat("'prompt' holds token ", id, ", the last one is ", model.tokenizer.size() - 1));
-    }
-  }
-  if (ids.empty()) return BadParam("prompt", "'prompt' is empty: this model needs at least one token to start from");
+// What stands before a gap and behind it. A longer one loses what is far from the gap.
+std::optional<ApiError> ReadGap(const ServedModel& model, const std::variant<std::string, Ids>& before,
+                                const std::string& after, int64_t tokens_max, Ids& ids) {
+  if (!std::holds_alternative<std::string>(before))
+    return BadParam("prompt", "'prompt' must be a text beside 'suffix'");
+  auto prompt = InfillPrompt(model.tokenizer, {.before = std::get<std::string>(before), .after = after}, tokens_max);
+  if (!prompt.ok()) return BadParam("suffix", prompt.status().message());
+  ids = *std::move(prompt);
   return std::nullopt;
 }
 
@@ -67,6 +62,24 @@ OpenAiAnswerOptions AnswerOptions(const ServedModel& model, const SharedFields& 
 
 }  // namespace
 
+std::optional<ApiError> ReadPromptIds(const ServedModel& model, const std::variant<std::string, Ids>& prompt,
+                                      Ids& ids) {
+  if (std::holds_alternative<std::string>(prompt)) {
+    absl::StatusOr<Ids> encoded = model.tokenizer.Encode(std::get<std::string>(prompt));
+    if (!encoded.ok()) return BadParam("prompt", encoded.status().message());
+    ids = std::move(*encoded);
+  } else {
+    ids = std::get<Ids>(prompt);
+    for (const int32_t id : ids) {
+      if (id < model.tokenizer.size()) continue;
+      return BadParam("prompt",
+                      absl::StrCat("'prompt' holds token ", id, ", the last one is ", model.tokenizer.size() - 1));
+    }
+  }
+  if (ids.empty()) return BadParam("prompt", "'prompt' is empty: this model needs at least one token to start from");
+  return std::nullopt;
+}
+
 JobResult CompletionJob(const ServedModel& model, const EngineState& engine, CompletionRequest request) {
   const SharedFields& shared = request.shared;
   if (auto error = CheckShared(model, shared)) return *error;
@@ -78,7 +91,11 @@ JobResult CompletionJob(const ServedModel& model, const EngineState& engine, Com
   int64_t prompt_tokens = 0;
   for (const auto& prompt : request.prompts) {
     Ids ids;
-    if (auto error = ReadIds(model, prompt, ids)) return *error;
+    if (auto error = request.suffix.empty()
+                         ? ReadPromptIds(model, prompt, ids)
+                         : ReadGap(model, prompt, request.suffix, context_tokens - max_tokens, ids)) {
+      return *error;
+    }
     if (shared.truncate) Truncate(model, context_tokens - std::min(max_tokens, context_tokens), ids);
     const auto count = static_cast<int64_t>(ids.size());
     // Without a wish of the client, a prompt near the end of the context gets a shorter answer.

@@ -69,6 +69,8 @@ std::optional<ApiError> ReadCompletionRequest(const Json& body, CompletionReques
   ReadShared(fields, shared);
   shared.max_tokens = fields.OptionalInteger("max_tokens", 0, kMaxTokensMax);
   request.echo = fields.Bool("echo", false);
+  request.suffix = fields.String("suffix", "");
+  if (!request.suffix.empty() && request.echo) fields.Fail("echo", "cannot be combined with suffix");
   if (const auto count = fields.OptionalInteger("logprobs", 0, kTopLogprobsMax); count.has_value()) {
     shared.logprobs = true;
     shared.top_logprobs = static_cast<int>(*count);

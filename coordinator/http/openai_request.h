@@ -19,6 +19,7 @@ namespace barn {
 struct CompletionRequest {
   SharedFields shared;
   std::vector<std::variant<std::string, std::vector<int32_t>>> prompts;  // Texts or token ids, not checked yet.
+  std::string suffix;  // Not empty: the answer fills the gap between a prompt, which is a text, and this.
   bool echo = false;
 };
 

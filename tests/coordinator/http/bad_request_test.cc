@@ -86,7 +86,7 @@ std::vector<BadRequest> BodyCases() {
       {kChat, Chat(R"("response_format": {"type": "json_schema", "json_schema": {"schema": {"items": {"not": {}}}}})"),
        400, "response_format", "#/items/not: this keyword is not supported"},
       {kChat, Chat(R"("response_format": "json")"), 400, "response_format", "object"},
-      {kComplete, Complete(R"("suffix": "end")"), 400, "suffix", "not supported"},
+      {kComplete, Complete(R"("suffix": "end")"), 400, "suffix", "cannot fill in the middle"},
   };
 }
 

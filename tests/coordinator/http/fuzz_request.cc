@@ -4,6 +4,7 @@
 #include <string>
 
 #include "coordinator/http/json_reader.h"
+#include "coordinator/http/native/native_request.h"
 #include "coordinator/http/openai_request.h"
 #include "coordinator/http/request_parser.h"
 
@@ -43,6 +44,15 @@ void ReadBody(const std::string& body) {
     Require(chat.tool_specs.size() <= kToolsMax);
   }
   RequireError(error);
+  for (const auto read : {&ReadNativeCompletion, &ReadNativeInfill}) {
+    NativeRequest native;
+    error = read(*json, native);
+    if (!error.has_value()) {
+      RequireShared(native.shared, 1);
+      Require(native.infill.others.size() <= kInfillFilesMax);
+    }
+    RequireError(error);
+  }
 }
 
 }  // namespace

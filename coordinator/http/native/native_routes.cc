@@ -1,0 +1,72 @@
+#include "coordinator/http/native/native_routes.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "coordinator/http/generation_job.h"
+#include "coordinator/http/json_reply.h"
+#include "coordinator/http/native/native_answer.h"
+#include "coordinator/http/native/native_request.h"
+#include "coordinator/http/openai_job.h"
+
+namespace barn {
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+// The job for a prompt of ids.
+RouteResult Job(const ServedModel& model, const SharedFields& shared, absl::Time start, Ids ids,
+                int64_t context_tokens) {
+  const auto prompt_tokens = static_cast<int64_t>(ids.size());
+  const int64_t wanted = shared.max_tokens.value_or(std::max<int64_t>(1, context_tokens - prompt_tokens));
+  if (auto error = CheckFits("prompt", prompt_tokens, wanted, context_tokens)) return *error;
+  GenerateRequest one = EngineRequest(model, shared, std::move(ids), wanted);
+  if (auto error = HoldToForm(model, shared, one)) return *error;
+  GenerationJob job;
+  AddChoices(shared, one, job.requests);
+  job.answer = MakeNativeAnswer(model.tokenizer, {.model = model.id,
+                                                  .stream = shared.stream,
+                                                  .logprobs = shared.logprobs,
+                                                  .shape = {.stop = shared.stop},
+                                                  .prompt_tokens = prompt_tokens,
+                                                  .start = start});
+  return job;
+}
+
+}  // namespace
+
+RouteResult NativeCompletion(const ApiContext& context, const HttpRequest& request) {
+  const absl::Time start = absl::Now();
+  NativeRequest parsed;
+  if (auto error = ReadBody(request, parsed, &ReadNativeCompletion)) return *error;
+  if (auto error = ReadSchema(request.body, parsed.shared.form)) return *error;
+  const ServedModel& model = context.model;
+  if (auto error = CheckShared(model, parsed.shared)) return *error;
+  const EngineState engine = context.engine.State();
+  const int64_t context_tokens = ContextTokens(model, engine);
+  if (context_tokens <= 0) return NotLoaded(engine);
+  Ids ids;
+  if (auto error = ReadPromptIds(model, parsed.prompt, ids)) return *error;
+  return Job(model, parsed.shared, start, std::move(ids), context_tokens);
+}
+
+RouteResult NativeInfill(const ApiContext& context, const HttpRequest& request) {
+  const absl::Time start = absl::Now();
+  NativeRequest parsed;
+  if (auto error = ReadBody(request, parsed, &ReadNativeInfill)) return *error;
+  if (auto error = ReadSchema(request.body, parsed.shared.form)) return *error;
+  const ServedModel& model = context.model;
+  if (auto error = CheckShared(model, parsed.shared)) return *error;
+  const EngineState engine = context.engine.State();
+  const int64_t context_tokens = ContextTokens(model, engine);
+  if (context_tokens <= 0) return NotLoaded(engine);
+  // Without a limit of the client an answer has a quarter of the context.
+  SharedFields& shared = parsed.shared;
+  if (!shared.max_tokens.has_value()) shared.max_tokens = std::max<int64_t>(1, context_tokens / 4);
+  absl::StatusOr<Ids> ids = InfillPrompt(model.tokenizer, parsed.infill, context_tokens - *shared.max_tokens);
+  if (!ids.ok()) return BadParam("input_prefix", ids.status().message());
+  return Job(model, shared, start, *std::move(ids), context_tokens);
+}
+
+}  // namespace barn
