@@ -40,6 +40,10 @@ void AddHttpOptions(CLI::App* command, HttpSettings& settings) {
                    "PEM file of the certificate chain: HTTPS, read again when it changes")
       ->envname("BARN_TLS_CERT");
   command->add_option("--tls-key", settings.tls_key, "PEM file of its private key")->envname("BARN_TLS_KEY");
+  command
+      ->add_option("--otlp-endpoint", settings.otlp_endpoint,
+                   "URL of a trace collector (http://host:4318): a span for every request, as OTLP/HTTP JSON")
+      ->envname("BARN_OTLP_ENDPOINT");
   command->add_flag("--log-requests", settings.log_requests, "A line in the log for every request")
       ->envname("BARN_LOG_REQUESTS");
 }
@@ -61,6 +65,7 @@ absl::StatusOr<HttpOptions> ToHttpOptions(const HttpSettings& settings, AccessGa
   http.cors_origins = settings.cors_origins;
   http.tls_certificate = settings.tls_certificate;
   http.tls_key = settings.tls_key;
+  http.otlp_endpoint = settings.otlp_endpoint;
   http.log_requests = settings.log_requests;
   return http;
 }

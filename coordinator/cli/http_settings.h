@@ -20,6 +20,7 @@ struct HttpSettings {
   std::vector<std::string> cors_origins;
   std::string tls_certificate;
   std::string tls_key;
+  std::string otlp_endpoint;
   bool log_requests = false;
 
   // A file of keys is named for no other reason.

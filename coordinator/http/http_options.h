@@ -25,7 +25,8 @@ struct HttpOptions {
   // PEM files; both or none. They are read again when they change.
   std::string tls_certificate = {};
   std::string tls_key = {};
-  bool log_requests = false;  // One line for each; refusals and failures are told in any case.
+  std::string otlp_endpoint = {};  // Of a trace collector, see TraceExport; empty: spans go nowhere.
+  bool log_requests = false;       // One line for each; refusals and failures are told in any case.
 
   absl::Duration idle_timeout = absl::Seconds(75);         // Between requests of one connection.
   absl::Duration header_timeout = absl::Seconds(10);       // From the first byte to the end of the header.

@@ -65,9 +65,8 @@ void LogEnd(std::exception_ptr failure) {
 class HttpServer::Impl {
  public:
   Impl(HttpOptions options, ServedModel model, Engine& engine)
-      : options_(std::move(options)), api_(std::move(model), engine, metrics_, options_.gate) {
+      : options_(std::move(options)), api_(std::move(model), engine, metrics_, options_.gate), engine_(engine) {
     for (int i = 0; i < std::max(1, options_.threads); ++i) lanes_.push_back(std::make_unique<Lane>());
-    context_.emplace(SessionContext{options_, api_, engine, metrics_, parse_pool_});
   }
 
   ~Impl() { Stop(absl::ZeroDuration()); }
@@ -78,6 +77,12 @@ class HttpServer::Impl {
       if (!tls.ok()) return std::move(tls).status();
       tls_ = *std::move(tls);
     }
+    if (!options_.otlp_endpoint.empty()) {
+      auto traces = TraceExport::Create(options_.otlp_endpoint);
+      if (!traces.ok()) return std::move(traces).status();
+      traces_ = *std::move(traces);
+    }
+    context_.emplace(SessionContext{options_, api_, engine_, metrics_, traces_.get(), parse_pool_});
     auto acceptor = Listen(lanes_[0]->io, options_);
     if (!acceptor.ok()) return std::move(acceptor).status();
     acceptor_.emplace(std::move(*acceptor));
@@ -180,7 +185,9 @@ class HttpServer::Impl {
   const HttpOptions options_;
   HttpMetrics metrics_;
   std::unique_ptr<TlsFiles> tls_;  // Null: the bytes are plain.
+  std::unique_ptr<TraceExport> traces_;
   const Api api_;
+  Engine& engine_;
   net::thread_pool parse_pool_{1};
   std::optional<SessionContext> context_;
 

@@ -96,6 +96,9 @@ net::awaitable<std::optional<HttpRequest>> Session::Read() {
   route_ = "other";
   reply_headers_.clear();
   log_id_.clear();
+  traceparent_.clear();
+  traced_ = false;
+  began_ = absl::Now();
   refusal_.reset();
   stream_.expires_after(Chrono(context_.options.header_timeout));
   co_await http::async_read_header(stream_, buffer_, parser, Into(error));
@@ -201,6 +204,9 @@ net::awaitable<void> Session::Respond(HttpRequest request) {
 void Session::BeginReplies(HttpRequest& request) {
   request.client = client_;
   if (request.id.empty()) request.id = NewRequestId();
+  began_ = absl::Now();
+  request_id_ = request.id;
+  traceparent_ = request.traceparent;
   reply_headers_ = CorsHeaders(context_.options.cors_origins, request.origin);
   reply_headers_.emplace_back("x-request-id", request.id);
   log_id_ = absl::StrCat("id=", request.id, " client=", client_);
@@ -209,7 +215,34 @@ void Session::BeginReplies(HttpRequest& request) {
   absl::StrAppend(&log_id_, " trace=", request.traceparent.substr(3, 32));
 }
 
-void Session::LogReply(int status) const {
+void Session::Trace(int status) {
+  if (context_.traces == nullptr || route_ == "/health" || route_ == "/ready" || route_ == "/metrics") return;
+  if (std::exchange(traced_, true)) return;
+  // "00-", 32 digits of the trace, "-", 16 of its span, "-", two of flags: the lowest bit says that it is recorded.
+  const bool within = !traceparent_.empty();
+  if (within && std::string_view("13579bdf").find(traceparent_.back()) == std::string_view::npos) return;
+  TraceSpan span{
+      .trace_id = within ? traceparent_.substr(3, 32) : "",
+      .parent_id = within ? traceparent_.substr(36, 16) : "",
+      .name = route_,
+      .begin = began_,
+      .end = absl::Now(),
+      .failed = status >= 500,
+      .attributes = {
+          {"http.route", route_}, {"http.response.status_code", int64_t{status}}, {"barn.request_id", request_id_}}};
+  if (meter_.has_value()) {
+    span.attributes.emplace_back("gen_ai.usage.input_tokens", meter_->prompt_tokens());
+    span.attributes.emplace_back("gen_ai.usage.output_tokens", meter_->generated_tokens());
+    if (meter_->generated_tokens() > 0) {
+      span.attributes.emplace_back("gen_ai.server.time_to_first_token",
+                                   absl::ToDoubleSeconds(meter_->to_first_token()));
+    }
+  }
+  context_.traces->Add(std::move(span));
+}
+
+void Session::LogReply(int status) {
+  Trace(status);
   const bool failed = status >= 500 || status == 401 || status == 403 || status == 429;
   if (!failed && !context_.options.log_requests) return;
   std::string line = absl::StrCat("request ", log_id_, " route=", route_, " status=", status);

@@ -21,6 +21,7 @@
 #include "coordinator/http/http_options.h"
 #include "coordinator/http/request_meter.h"
 #include "coordinator/http/signal.h"
+#include "coordinator/http/trace_export.h"
 #include "coordinator/scheduler/engine.h"
 
 namespace barn {
@@ -31,6 +32,7 @@ struct SessionContext {
   const Api& api;
   Engine& engine;
   HttpMetrics& metrics;
+  TraceExport* traces;                   // Null: spans go nowhere.
   boost::asio::thread_pool& parse_pool;  // Parses and tokenizes long bodies, so that streams do not stutter.
 };
 
@@ -70,7 +72,8 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // What every reply to this request says.
   void BeginReplies(HttpRequest& request);
-  void LogReply(int status) const;
+  void LogReply(int status);
+  void Trace(int status);  // Once for each request.
 
   // While an answer is made, something must read, or a client that leaves goes unnoticed. Pipelined bytes are kept.
   boost::asio::awaitable<void> Watch();
@@ -86,6 +89,10 @@ class Session : public std::enable_shared_from_this<Session> {
   std::string client_;                 // Its address.
   HeaderList reply_headers_;           // Of all replies to the current request.
   std::string log_id_;                 // The current request in the log: its id, who asks, and its trace.
+  std::string request_id_;             // Of the current request.
+  std::string traceparent_;            // The same; W3C Trace Context, or empty.
+  bool traced_ = false;                // The current request has its span.
+  absl::Time began_;                   // When the header of the current request was there.
   std::optional<HttpReply> refusal_;   // Of the current request.
   std::optional<RequestMeter> meter_;  // While it generates.
   std::string route_;                  // Label of the current request for the metrics.

@@ -52,8 +52,12 @@ net::awaitable<void> Session::Generate(GenerationJob job, std::shared_ptr<const 
   } else {
     co_await AnswerWhole(*job.answer, generation);
   }
-  if (gone_) ++context_.metrics.clients_gone;
-  if (gone_) keep_alive_ = false;
+  if (gone_) {
+    constexpr int kClientClosedRequest = 499;  // As proxies call it; nobody is there to be told.
+    Trace(kClientClosedRequest);
+    ++context_.metrics.clients_gone;
+    keep_alive_ = false;
+  }
   co_await StopWatch();
 }
 

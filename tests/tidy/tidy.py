@@ -79,6 +79,24 @@ def check_tests_registered(root, files):
             yield f"{f}: a test that may not run"
 
 
+def check_feature_table(root, files):
+    """Whatever README says works names a test, and the tests that it names exist."""
+    cmake = "\n".join(read(root, f) for f in files if f.name == "CMakeLists.txt")
+    stems = {f.stem for f in files if f.parts[0] == "tests"}
+    table = re.search(r"\| feature \| state \|\n\|---\|---\|\n((?:\|.*\n)+)", read(root, pathlib.PurePosixPath("README.md")))
+    if not table:
+        yield "README.md: no table of features"
+        return
+    for row in table.group(1).splitlines():
+        feature, state = (cell.strip() for cell in row.strip("|").rsplit(" | ", 1))
+        names = re.findall(r"`(\w+_(?:test|bench))`", state)
+        if not names and not state.startswith("planned"):
+            yield f"README.md: no test is named for: {feature[:60]}"
+        for name in names:
+            if name not in stems and not re.search(r"\b" + name + r"\b", cmake):
+                yield f"README.md: there is no {name}, named for: {feature[:60]}"
+
+
 def check_format(root, files):
     if not shutil.which("clang-format"):
         yield "clang-format: not installed"
@@ -94,7 +112,8 @@ def main():
     root = pathlib.Path(sys.argv[1]).resolve()
     files = tracked(root)
     findings = []
-    for check in (check_layout, check_text, check_includes, check_tests_registered, check_format):
+    for check in (check_layout, check_text, check_includes, check_tests_registered, check_feature_table,
+                  check_format):
         findings += list(check(root, files))
     for finding in findings:
         print(finding)
