@@ -77,7 +77,9 @@ struct Routes {
   std::span<const float> weights;
 };
 
-enum class Activation { kSilu, kGeluTanh, kClampedSwiglu };  // The last is gpt-oss's: see ExpertMatrices::activation.
+// kGeluErf: x / 2 (1 + erf(x / sqrt 2)), kGeluTanh: x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), which is near
+// it. kClampedSwiglu is gpt-oss's.
+enum class Activation { kSilu, kGeluTanh, kGeluErf, kClampedSwiglu };
 
 // The routed part of a feed-forward layer. gate and up: [E, FF, D]; down: [E, D, FF]; biases: f32[E, rows] or null.
 // With gate_up set, gate rows come first in one [E, 2 FF, D] matrix, and gate and up are null.
@@ -133,10 +135,13 @@ struct AttentionArgs {
   std::span<const SequenceRows> sequences;
   int64_t heads = 0;
   float scale = 1;
-  float softcap = 0;             // > 0: score = softcap * tanh(score / softcap).
-  int64_t window = 0;            // > 0: position p sees p - window + 1 .. p.
-  int64_t chunk = 0;             // > 0 (llama4): position p sees only positions of its own chunk, p / chunk.
+  float softcap = 0;   // > 0: score = softcap * tanh(score / softcap).
+  int64_t window = 0;  // > 0: position p sees p - window + 1 .. p, or both ways p - window / 2 .. p + window / 2.
+  int64_t chunk = 0;   // > 0 (llama4): position p sees only positions of its own chunk, p / chunk.
   const float* sinks = nullptr;  // f32[H]: one extra logit per head in the denominator (gpt-oss), or null.
+  // Encoders: a position sees what comes behind it, too, up to the last row that its sequence has in this step.
+  bool both_ways = false;
+  const float* slopes = nullptr;  // f32[H] (ALiBi, Press et al. 2022): score -= slope * |p - q|, or null.
 };
 
 enum class RopePairs { kNeighbours, kHalves };  // (2i, 2i + 1), or (i, i + width / 2) as GPT-NeoX.
@@ -216,7 +221,7 @@ class Device {
   virtual void RoutedFfn(const ExpertMatrices& experts, const Routes& routes, Tensor x, Tensor out) = 0;
   // gate = act(gate) * up
   virtual void GatedActivation(Activation activation, Tensor gate, Tensor up) = 0;
-  virtual void Gelu(Tensor x) = 0;  // tanh form, in place
+  virtual void Gelu(Activation form, Tensor x) = 0;  // kGeluTanh or kGeluErf, in place
   virtual void Rope(const RopeArgs& args) = 0;
   // Writes rows of k [T, kv_heads * k_width] and v (ignored with v_is_k_prefix) to their blocks.
   virtual void WriteKv(const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v) = 0;

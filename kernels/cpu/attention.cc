@@ -31,8 +31,13 @@ struct Range {
   bool empty() const { return begin >= end; }
 };
 
-// The positions that a query at `position` sees.
-Range Visible(const AttentionArgs& args, int64_t position) {
+// The positions that a query at `position` sees of a sequence whose last row is before `sequence_end`. Both bounds grow
+// with the position.
+Range Visible(const AttentionArgs& args, int64_t position, int64_t sequence_end) {
+  if (args.both_ways) {
+    if (args.window == 0) return {0, sequence_end};
+    return {std::max<int64_t>(0, position - args.window / 2), std::min(sequence_end, position + args.window / 2 + 1)};
+  }
   int64_t begin = 0;
   if (args.window > 0) begin = std::max<int64_t>(begin, position - args.window + 1);
   if (args.chunk > 0) begin = std::max(begin, position / args.chunk * args.chunk);
@@ -130,6 +135,7 @@ class ChunkAttention {
       const Range range = RowRange(i / item_.heads);
       out.max[i] = out.sum[i] = 0.0f;
       if (range.empty()) continue;
+      if (args_.slopes != nullptr) Slope(i, range);
       kernels_.softmax(scratch_.scores + i * kChunk, range.begin, range.end, args_.softcap, &out.max[i], &out.sum[i]);
     }
     std::fill_n(out.acc, item_.queries() * RoundUp16(args_.kv->v_width), 0.0f);
@@ -139,8 +145,15 @@ class ChunkAttention {
  private:
   // What a row of the tile sees of this chunk, counted from the chunk's start.
   Range RowRange(int64_t row) const {
-    const Range visible = Visible(args_, item_.tile->position + row);
+    const Range visible = Visible(args_, item_.tile->position + row, item_.tile->end);
     return {std::max<int64_t>(visible.begin - first_, 0), std::min(visible.end - first_, kChunk)};
+  }
+
+  void Slope(int64_t query, Range range) {
+    const float slope = args_.slopes[item_.first_head + query % item_.heads];
+    const int64_t own = item_.tile->position + query / item_.heads - first_;
+    float* scores = scratch_.scores + query * kChunk;
+    for (int64_t j = range.begin; j < range.end; ++j) scores[j] -= slope * static_cast<float>(std::abs(own - j));
   }
 
   // Few queries take codes of 8 bits where they lie; for more it is worth converting each key and value once. No clear
@@ -301,6 +314,7 @@ void CheckShapes(const AttentionArgs& args) {
   BARN_CHECK(kv.kv_heads > 0 && args.heads > 0 && args.heads % kv.kv_heads == 0);
   BARN_CHECK(kv.block_tokens > 0 && (!kv.v_is_k_prefix || kv.v_width <= kv.k_width));
   BARN_CHECK(args.q.cols == args.heads * kv.k_width && args.out.cols == args.heads * kv.v_width);
+  BARN_CHECK(!args.both_ways || args.chunk == 0);
   for (const SequenceRows& sequence : args.sequences) {
     BARN_CHECK(sequence.first_row >= 0 && sequence.first_row + sequence.rows <= args.q.rows);
     BARN_CHECK(sequence.first_row + sequence.rows <= args.out.rows);
@@ -320,8 +334,9 @@ int64_t MakeTiles(const AttentionArgs& args, int64_t tile_rows, int64_t heads_an
       tile.row = sequence.first_row + done;
       tile.rows = std::min(tile_rows, sequence.rows - done);
       tile.position = sequence.first_position + done;
-      tile.chunk_begin = Visible(args, tile.position).begin / kChunk;
-      tile.chunk_end = (tile.position + tile.rows - 1) / kChunk + 1;
+      tile.end = sequence.first_position + sequence.rows;
+      tile.chunk_begin = Visible(args, tile.position, tile.end).begin / kChunk;
+      tile.chunk_end = (Visible(args, tile.position + tile.rows - 1, tile.end).end - 1) / kChunk + 1;
       tile.first_partial = partial_floats;
       partial_floats += heads_and_slices * (tile.chunk_end - tile.chunk_begin) *
                         PartialFloats(tile.rows * plan.head_slice, args.kv->v_width);

@@ -135,8 +135,8 @@ void CpuDevice::GatedActivation(Activation activation, Tensor gate, Tensor up) {
   ForRows(gate, [&](int64_t begin, int64_t end) { GatedActivationRows(isa_, activation, gate, up, begin, end); });
 }
 
-void CpuDevice::Gelu(Tensor x) {
-  ForRows(x, [&](int64_t begin, int64_t end) { GeluRows(isa_, x, begin, end); });
+void CpuDevice::Gelu(Activation form, Tensor x) {
+  ForRows(x, [&](int64_t begin, int64_t end) { GeluRows(isa_, form, x, begin, end); });
 }
 
 void CpuDevice::Rope(const RopeArgs& args) {

@@ -42,7 +42,7 @@ class CpuDevice final : public Device {
   void BatchedMatMul(const Matrix& weight, Tensor x, Tensor out) override;
   void RoutedFfn(const ExpertMatrices& experts, const Routes& routes, Tensor x, Tensor out) override;
   void GatedActivation(Activation activation, Tensor gate, Tensor up) override;
-  void Gelu(Tensor x) override;
+  void Gelu(Activation form, Tensor x) override;
   void Rope(const RopeArgs& args) override;
   void WriteKv(const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v) override;
   void Attention(const AttentionArgs& args) override;

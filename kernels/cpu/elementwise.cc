@@ -15,13 +15,16 @@ void GatedActivationRows(Isa isa, Activation activation, Tensor gate, Tensor up,
   const FloatKernels& kernels = FloatKernelsFor(isa);
   const auto apply = activation == Activation::kSilu       ? kernels.silu_mul
                      : activation == Activation::kGeluTanh ? kernels.gelu_mul
+                     : activation == Activation::kGeluErf  ? kernels.gelu_erf_mul
                                                            : kernels.clamped_swiglu;
   for (int64_t r = row_begin; r < row_end; ++r) apply(gate.row(r), up.row(r), gate.cols);
 }
 
-void GeluRows(Isa isa, Tensor x, int64_t row_begin, int64_t row_end) {
+void GeluRows(Isa isa, Activation form, Tensor x, int64_t row_begin, int64_t row_end) {
+  BARN_CHECK(form == Activation::kGeluTanh || form == Activation::kGeluErf);
   const FloatKernels& kernels = FloatKernelsFor(isa);
-  for (int64_t r = row_begin; r < row_end; ++r) kernels.gelu(x.row(r), x.cols);
+  const auto apply = form == Activation::kGeluTanh ? kernels.gelu : kernels.gelu_erf;
+  for (int64_t r = row_begin; r < row_end; ++r) apply(x.row(r), x.cols);
 }
 
 void AddRows(Isa isa, Tensor x, Tensor y, int64_t row_begin, int64_t row_end) {

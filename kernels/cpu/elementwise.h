@@ -13,9 +13,9 @@ namespace barn {
 // cols / n is a multiple of 16: then the bits stay the same.
 
 // gate = act(gate) * up. kSilu: g / (1 + e^-g). kGeluTanh: g / 2 (1 + tanh(sqrt(2 / pi) (g + 0.044715 g^3))).
-// kClampedSwiglu: g = min(gate, 7), u = clamp(up, -7, 7); g / (1 + e^(-1.702 g)) * (u + 1).
+// kGeluErf: see Activation. kClampedSwiglu: g = min(gate, 7), u = clamp(up, -7, 7); g / (1 + e^(-1.702 g)) * (u + 1).
 void GatedActivationRows(Isa isa, Activation activation, Tensor gate, Tensor up, int64_t row_begin, int64_t row_end);
-void GeluRows(Isa isa, Tensor x, int64_t row_begin, int64_t row_end);
+void GeluRows(Isa isa, Activation form, Tensor x, int64_t row_begin, int64_t row_end);
 void AddRows(Isa isa, Tensor x, Tensor y, int64_t row_begin, int64_t row_end);
 void AddScaledRows(Isa isa, Tensor x, Tensor y, float scale, int64_t row_begin, int64_t row_end);
 // x[t] *= scale.

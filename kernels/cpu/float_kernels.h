@@ -34,8 +34,10 @@ struct FloatKernels {
 
   void (*silu_mul)(float* gate, const float* up, int64_t n);
   void (*gelu_mul)(float* gate, const float* up, int64_t n);
+  void (*gelu_erf_mul)(float* gate, const float* up, int64_t n);
   void (*clamped_swiglu)(float* gate, const float* up, int64_t n);
   void (*gelu)(float* x, int64_t n);
+  void (*gelu_erf)(float* x, int64_t n);
   void (*softcap)(float* x, float cap, int64_t n);
   void (*add)(float* x, const float* y, int64_t n);
   void (*add_scaled)(float* x, const float* y, float scale, int64_t n);

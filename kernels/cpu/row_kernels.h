@@ -77,6 +77,19 @@ struct RowKernels {
     const V inner = Vec::MulAdd(Vec::Mul(Vec::Set(0.044715f), Vec::Mul(x, x)), x, x);
     return TimesSigmoid(x, Vec::Mul(inner, Vec::Set(1.5957691216057308f)));
   }
+  // x times the normal distribution's Phi(x) = erfc(-x / sqrt 2) / 2. With t = 1 / (1 + 0.3275911 z), erfc z is
+  // e^(-z^2) (a1 t + ... + a5 t^5) within 1.5e-7 (Abramowitz and Stegun, 7.1.26).
+  static V GeluErfOf(V x) {
+    const V z = Vec::Mul(Vec::Abs(x), Vec::Set(0.70710678f));
+    const V t = Vec::Div(Vec::Set(1.0f), Vec::MulAdd(z, Vec::Set(0.3275911f), Vec::Set(1.0f)));
+    V p = Vec::MulAdd(Vec::Set(1.061405429f), t, Vec::Set(-1.453152027f));
+    p = Vec::MulAdd(p, t, Vec::Set(1.421413741f));
+    p = Vec::MulAdd(p, t, Vec::Set(-0.284496736f));
+    p = Vec::MulAdd(p, t, Vec::Set(0.254829592f));
+    const V e = ExpOf(Vec::Sub(Vec::Set(0.0f), Vec::Mul(z, z)));
+    const V tail = Vec::Mul(Vec::Mul(Vec::Mul(p, t), e), Vec::Set(0.5f));  // Phi(-|x|)
+    return Vec::Mul(x, Vec::SelectLess(x, Vec::Set(0.0f), tail, Vec::Sub(Vec::Set(1.0f), tail)));
+  }
   static V CapOf(V x, V cap) { return Vec::Mul(cap, TanhOf(Vec::Div(x, cap))); }
 
   static void SiluMul(float* gate, const float* up, int64_t n) {
@@ -84,6 +97,9 @@ struct RowKernels {
   }
   static void GeluMul(float* gate, const float* up, int64_t n) {
     Map2(gate, up, n, [](V g, V u) { return Vec::Mul(GeluOf(g), u); });
+  }
+  static void GeluErfMul(float* gate, const float* up, int64_t n) {
+    Map2(gate, up, n, [](V g, V u) { return Vec::Mul(GeluErfOf(g), u); });
   }
   static void ClampedSwiglu(float* gate, const float* up, int64_t n) {
     Map2(gate, up, n, [](V g, V u) {
@@ -94,6 +110,9 @@ struct RowKernels {
   }
   static void Gelu(float* x, int64_t n) {
     Map(x, n, [](V v) { return GeluOf(v); });
+  }
+  static void GeluErf(float* x, int64_t n) {
+    Map(x, n, [](V v) { return GeluErfOf(v); });
   }
   static void Softcap(float* x, float cap, int64_t n) {
     const V c = Vec::Set(cap);

@@ -66,14 +66,21 @@ struct Work {
   int32_t position;  // Of the first row.
   int32_t begin;     // Positions that any row sees here.
   int32_t end;
+  int32_t sequence_end;
   uint32_t chunks;  // Blocks with something to do among the splits.
 };
 
 __device__ __forceinline__ int32_t FirstVisible(const AttentionArgs& a, int32_t position) {
   int64_t begin = 0;
-  if (a.window > 0) begin = max(begin, position - a.window + 1);
+  if (a.window > 0) begin = max(begin, a.both_ways ? position - a.window / 2 : position - a.window + 1);
   if (a.chunk > 0) begin = max(begin, position / a.chunk * a.chunk);
   return static_cast<int32_t>(begin);
+}
+
+__device__ __forceinline__ int32_t LastVisible(const AttentionArgs& a, int32_t position, int32_t sequence_end) {
+  if (!a.both_ways) return position;
+  if (a.window == 0) return sequence_end - 1;
+  return static_cast<int32_t>(min(static_cast<int64_t>(sequence_end) - 1, position + a.window / 2));
 }
 
 __device__ __forceinline__ Work FindWork(const AttendParams& p, uint32_t split) {
@@ -90,7 +97,8 @@ __device__ __forceinline__ Work FindWork(const AttendParams& p, uint32_t split) 
   work.queries = rows * work.heads;
   work.position = Ld(a.step.positions + work.row);
   const int32_t first = FirstVisible(a, work.position);
-  const int32_t last = work.position + static_cast<int32_t>(rows) - 1;
+  work.sequence_end = Ld(&tile->end);
+  const int32_t last = LastVisible(a, work.position + static_cast<int32_t>(rows) - 1, work.sequence_end);
   const int32_t first_chunk = first / static_cast<int32_t>(kAttentionSplit);
   const auto splits = static_cast<uint32_t>(a.splits);
   work.chunks = min(splits, static_cast<uint32_t>(last / static_cast<int32_t>(kAttentionSplit) - first_chunk + 1));
@@ -174,8 +182,13 @@ __device__ __forceinline__ void WeighTile(const AttendParams& p, const Work& wor
     const uint32_t i = warp + kWarps * j;
     if (i >= work.queries) break;
     const int32_t own = work.position + static_cast<int32_t>(i / work.heads);
-    const bool seen = position >= max(work.begin, FirstVisible(p.args, own)) && position <= own && position < work.end;
+    const bool seen = position >= max(work.begin, FirstVisible(p.args, own)) && position < work.end &&
+                      position <= LastVisible(p.args, own, work.sequence_end);
     float score = scores[j];
+    if (p.args.slopes != nullptr) {
+      const float distance = static_cast<float>(own < position ? position - own : own - position);
+      score -= Ld(p.args.slopes + work.first_head + i % work.heads) * distance;
+    }
     if (p.args.softcap > 0) score = p.args.softcap * tanhf(score / p.args.softcap);
     if (!seen) score = -INFINITY;
     const float largest = fmaxf(running.largest[j], WarpMax(score BARN_SITE));

@@ -12,6 +12,7 @@ namespace barn::gpu {
 struct AttentionTile {
   int32_t row = 0;
   int32_t rows = 0;
+  int32_t end = 0;  // Behind the last position of the sequence; used where attention is both ways.
 };
 
 // Softmax attention over the paged cache: masks, sinks and soft cap as AttentionArgs of kernels/device.h has them. A
@@ -34,6 +35,8 @@ struct AttentionArgs {
   int64_t window = 0;
   int64_t chunk = 0;
   const float* sinks = nullptr;
+  bool both_ways = false;
+  const float* slopes = nullptr;
 };
 
 inline constexpr int64_t kAttentionSplit = 256;

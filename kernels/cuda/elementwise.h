@@ -13,9 +13,10 @@ void Scale(Rows x, float scale, Stream stream);              // x *= scale
 void ScaleRows(Rows x, const float* scales, Stream stream);  // x[t] *= scales[t]; scales: f32[rows], on the device
 void Softcap(Rows x, float cap, Stream stream);              // x = cap * tanh(x / cap)
 void Gelu(Rows x, Stream stream);                            // tanh form, in place
+void GeluErf(Rows x, Stream stream);                         // exact form, in place
 void CopyRows(Rows x, Rows out, Stream stream);              // out = x, no overlap
 
-enum class Gate { kSilu, kGeluTanh, kClampedSwiglu };
+enum class Gate { kSilu, kGeluTanh, kGeluErf, kClampedSwiglu };
 void GatedActivation(Gate gate, Rows x, Rows up, Stream stream);  // x = act(x) * up
 
 }  // namespace barn::gpu

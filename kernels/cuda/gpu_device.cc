@@ -208,8 +208,9 @@ void GpuDevice::LayerNorm(Tensor x, const float* weight, const float* bias, floa
             stream_);
 }
 
-void GpuDevice::Gelu(Tensor x) {
-  if (Ready()) gpu::Gelu(RowsOf(x), stream_);
+void GpuDevice::Gelu(Activation form, Tensor x) {
+  BARN_CHECK(form == Activation::kGeluTanh || form == Activation::kGeluErf);
+  if (Ready()) (form == Activation::kGeluTanh ? gpu::Gelu : gpu::GeluErf)(RowsOf(x), stream_);
 }
 
 void GpuDevice::Add(Tensor x, Tensor y) {

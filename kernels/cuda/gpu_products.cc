@@ -34,6 +34,8 @@ gpu::Gate GateOf(Activation activation) {
       return gpu::Gate::kSilu;
     case Activation::kGeluTanh:
       return gpu::Gate::kGeluTanh;
+    case Activation::kGeluErf:
+      return gpu::Gate::kGeluErf;
     case Activation::kClampedSwiglu:
       return gpu::Gate::kClampedSwiglu;
   }

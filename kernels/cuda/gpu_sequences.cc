@@ -30,7 +30,8 @@ gpu::KvPlanes PlanesOf(const KvLayer& kv) {
 }
 
 int64_t FirstVisible(const AttentionArgs& args, int64_t position) {
-  int64_t begin = args.window > 0 ? std::max<int64_t>(0, position - args.window + 1) : 0;
+  const int64_t back = args.both_ways ? args.window / 2 : args.window - 1;
+  int64_t begin = args.window > 0 ? std::max<int64_t>(0, position - back) : 0;
   if (args.chunk > 0) begin = std::max(begin, position / args.chunk * args.chunk);
   return begin;
 }
@@ -85,6 +86,7 @@ void GpuDevice::Attention(const AttentionArgs& args) {
   const KvLayer& kv = *args.kv;
   BARN_CHECK(kv.kv_heads > 0 && args.heads > 0 && args.heads % kv.kv_heads == 0 && kv.block_tokens > 0);
   BARN_CHECK(args.q.cols == args.heads * kv.k_width && args.out.cols == args.heads * kv.v_width);
+  BARN_CHECK(!args.both_ways || args.chunk == 0);
   if (kv.k_width % 2 != 0 || kv.v_width % 2 != 0 || kv.k_width > gpu::kAttentionKeyWidthMax ||
       kv.v_width > gpu::kAttentionValueWidthMax) {
     Fail(absl::UnimplementedError(
@@ -100,7 +102,8 @@ void GpuDevice::Attention(const AttentionArgs& args) {
                static_cast<int64_t>(sequence.blocks.size()) * kv.block_tokens);
     for (int64_t r = 0; r < sequence.rows; r += shape.tile_rows) {
       tiles_.push_back({.row = static_cast<int32_t>(sequence.first_row + r),
-                        .rows = static_cast<int32_t>(std::min(shape.tile_rows, sequence.rows - r))});
+                        .rows = static_cast<int32_t>(std::min(shape.tile_rows, sequence.rows - r)),
+                        .end = static_cast<int32_t>(sequence.first_position + sequence.rows)});
     }
   }
   const auto tiles = static_cast<int64_t>(tiles_.size());
@@ -126,7 +129,9 @@ void GpuDevice::Attention(const AttentionArgs& args) {
                   .softcap = args.softcap,
                   .window = args.window,
                   .chunk = args.chunk,
-                  .sinks = args.sinks},
+                  .sinks = args.sinks,
+                  .both_ways = args.both_ways,
+                  .slopes = args.slopes},
                  stream_);
 }
 

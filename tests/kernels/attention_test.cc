@@ -29,6 +29,8 @@ struct Case {
   int64_t window = 0;
   int64_t chunk = 0;
   bool sinks = false;
+  bool slopes = false;
+  bool both_ways = false;
   int64_t block_tokens = 16;
 };
 
@@ -42,6 +44,8 @@ const Case kCases[] = {
     {.name = "window of one", .window = 1},
     {.name = "chunks", .chunk = 192},
     {.name = "sinks in a window", .heads = 16, .kv_heads = 2, .window = 128, .sinks = true},
+    {.name = "slopes", .heads = 12, .kv_heads = 12, .slopes = true},
+    {.name = "slopes in a window", .heads = 20, .kv_heads = 1, .window = 100, .slopes = true},
     {.name = "latent", .heads = 20, .kv_heads = 1, .k_width = 96, .v_width = 80, .v_is_k_prefix = true},
     {.name = "gqa q8_0", .type = KvType::kQ8_0},
     {.name = "window q8_0", .type = KvType::kQ8_0, .window = 100, .block_tokens = 7},
@@ -63,6 +67,22 @@ const Case kCases[] = {
      .v_is_k_prefix = true},
 };
 
+// A sequence comes in one step.
+const Case kBothWays[] = {
+    {.name = "both ways", .both_ways = true},
+    {.name = "both ways, q8_0", .type = KvType::kQ8_0, .both_ways = true},
+    {.name = "both ways, odd widths",
+     .heads = 3,
+     .kv_heads = 3,
+     .k_width = 80,
+     .v_width = 72,
+     .type = KvType::kF32,
+     .both_ways = true,
+     .block_tokens = 7},
+    {.name = "both ways in a window", .window = 101, .both_ways = true},
+    {.name = "both ways, slopes", .heads = 12, .kv_heads = 12, .slopes = true, .both_ways = true},
+};
+
 // A sequence of `tokens` random queries, keys and values, and a cache with its blocks in scattered order.
 class World {
  public:
@@ -73,8 +93,10 @@ class World {
         k_(RandomFloats(tokens * c.kv_heads * c.k_width, seed + 1)),
         v_(RandomFloats(tokens * c.kv_heads * c.v_width, seed + 2)),
         sinks_(RandomFloats(c.heads, seed + 3, 2.0f)),
+        slopes_(c.heads),
         stored_k_(Stored(k_, c.k_width)),
         stored_v_(Stored(v_, c.v_width)) {
+    for (int64_t h = 0; h < c.heads; ++h) slopes_[h] = std::exp2(-8.0f * static_cast<float>(h + 1) / c.heads);
     const int64_t blocks = (tokens + c.block_tokens - 1) / c.block_tokens;
     blocks_.resize(blocks);
     std::vector<int32_t> all(blocks + 8);
@@ -117,7 +139,9 @@ class World {
             .softcap = c_.softcap,
             .window = c_.window,
             .chunk = c_.chunk,
-            .sinks = c_.sinks ? sinks_.data() : nullptr};
+            .sinks = c_.sinks ? sinks_.data() : nullptr,
+            .both_ways = c_.both_ways,
+            .slopes = c_.slopes ? slopes_.data() : nullptr};
   }
 
   // Attention of one row in f64; `magnitude` is the weighted sum of |v|, the measure of rounding errors.
@@ -128,14 +152,20 @@ class World {
       const int64_t kv_head = h / (c_.heads / c_.kv_heads);
       int64_t begin = c_.window > 0 ? std::max<int64_t>(0, position - c_.window + 1) : 0;
       if (c_.chunk > 0) begin = std::max(begin, position / c_.chunk * c_.chunk);
+      int64_t end = position + 1;
+      if (c_.both_ways) {
+        begin = c_.window > 0 ? std::max<int64_t>(0, position - c_.window / 2) : 0;
+        end = c_.window > 0 ? std::min(tokens_, position + c_.window / 2 + 1) : tokens_;
+      }
       std::vector<double> weights;
-      for (int64_t p = begin; p <= position; ++p) {
+      for (int64_t p = begin; p < end; ++p) {
         double score = 0;
         for (int64_t i = 0; i < c_.k_width; ++i) {
           score += double{q_[(position * c_.heads + h) * c_.k_width + i]} *
                    stored_k_[(p * c_.kv_heads + kv_head) * c_.k_width + i];
         }
         score *= 0.2f;
+        if (c_.slopes) score -= double{slopes_[h]} * static_cast<double>(std::abs(position - p));
         weights.push_back(c_.softcap > 0 ? c_.softcap * std::tanh(score / c_.softcap) : score);
       }
       double max = *std::max_element(weights.begin(), weights.end());
@@ -145,7 +175,7 @@ class World {
       for (int64_t i = 0; i < c_.v_width; ++i) {
         double value = 0;
         double absolute = 0;
-        for (int64_t p = begin; p <= position; ++p) {
+        for (int64_t p = begin; p < end; ++p) {
           const double v = c_.v_is_k_prefix ? stored_k_[(p * c_.kv_heads + kv_head) * c_.k_width + i]
                                             : stored_v_[(p * c_.kv_heads + kv_head) * c_.v_width + i];
           value += weights[p - begin] / sum * v;
@@ -192,6 +222,7 @@ class World {
   std::vector<float> k_;
   std::vector<float> v_;
   std::vector<float> sinks_;
+  std::vector<float> slopes_;
   std::vector<int32_t> blocks_;
   std::vector<std::byte> k_cache_;
   std::vector<std::byte> v_cache_;
@@ -243,8 +274,10 @@ bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 TEST(Attention, MatchesF64) {
+  std::vector<Case> cases(std::begin(kCases), std::end(kCases));
+  cases.insert(cases.end(), std::begin(kBothWays), std::end(kBothWays));
   for (const Isa isa : RunnableIsas()) {
-    for (const Case& c : kCases) {
+    for (const Case& c : cases) {
       World world(c, 300, 11);
       const std::vector<float> out = Feed(isa, world, {300});
       for (const int64_t position : {0, 1, 31, 99, 100, 191, 192, 255, 256, 299}) {
@@ -300,6 +333,28 @@ TEST(Attention, ARowHasTheSameBitsAloneAndInABatch) {
       const SequenceRows both[] = {world.Rows(0, 600, 1), world.Rows(1, 601, 2)};
       Attend(isa, world.Args(world.Queries(600), View(pair, 3, world.out_width()), both));
       ASSERT_EQ(std::memcmp(pair.data(), all.data() + 600 * world.out_width(), pair.size() * sizeof(float)), 0);
+    }
+  }
+}
+
+TEST(Attention, BothWaysASequenceHasTheSameBitsAloneAndBesideOthers) {
+  for (const Isa isa : RunnableIsas()) {
+    for (const Case& c : kBothWays) {
+      SCOPED_TRACE(std::string(IsaName(isa)) + ", " + c.name);
+      World world(c, 600, 15);
+      const std::vector<float> alone = Feed(isa, world, {600});
+      // Twice in one step, as two sequences; and its first 40 positions, which then see no more than each other.
+      std::vector<float> q(2 * 600 * c.heads * c.k_width);
+      std::copy_n(world.Queries(0).data, q.size() / 2, q.begin());
+      std::copy_n(world.Queries(0).data, q.size() / 2, q.begin() + q.size() / 2);
+      std::vector<float> out(2 * 600 * world.out_width());
+      const SequenceRows twice[] = {world.Rows(0, 0, 600), world.Rows(600, 0, 600)};
+      Attend(isa, world.Args(View(q, 1200, c.heads * c.k_width), View(out, 1200, world.out_width()), twice));
+      ASSERT_EQ(std::memcmp(out.data(), alone.data(), alone.size() * sizeof(float)), 0);
+      ASSERT_EQ(std::memcmp(out.data() + alone.size(), alone.data(), alone.size() * sizeof(float)), 0);
+      World shorter(c, 40, 15);
+      EXPECT_FALSE(SameBits(Feed(isa, shorter, {40}),
+                            {alone.begin(), alone.begin() + 40 * static_cast<int64_t>(world.out_width())}));
     }
   }
 }

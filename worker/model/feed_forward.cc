@@ -46,7 +46,7 @@ void DenseFeedForward::Forward(const Step& step, Tensor x, Tensor out) {
   } else {
     const Projection input[] = {{up_, up_bias_, mine}};
     device.MatMul(input, x);
-    device.Gelu(mine);
+    device.Gelu(spec_.activation, mine);
   }
   step.ranks.Complete(hidden, hidden_);
   const Projection output[] = {{down_, down_bias_, Columns(out, out_.mine)}};

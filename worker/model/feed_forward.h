@@ -20,7 +20,7 @@ class FeedForwardPart {
   virtual int64_t scratch_floats_per_row() const = 0;
 };
 
-// down(act(gate x) * up x), or down(gelu(up x)).
+// down(act(gate x) * up x), or down(act(up x)).
 class DenseFeedForward final : public FeedForwardPart {
  public:
   // Tensors are ffn_{gate,up,down}<suffix>.

@@ -12,6 +12,7 @@ ModelSpec DescribeStarcoder2(ConfigReader& reader) {
     layer.attention.qkv_bias = Presence::kRequired;
     layer.attention.output_bias = Presence::kRequired;
     layer.dense.gated = false;
+    layer.dense.activation = Activation::kGeluTanh;
     layer.dense.bias = Presence::kRequired;
   }
   return spec;

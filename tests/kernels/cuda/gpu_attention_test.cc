@@ -26,6 +26,8 @@ struct Case {
   int64_t window = 0;
   int64_t chunk = 0;
   bool sinks = false;
+  bool slopes = false;
+  bool both_ways = false;
   int64_t block_tokens = 16;
 };
 
@@ -40,6 +42,15 @@ const Case kCases[] = {
     {.name = "chunks", .chunk = 40},
     {.name = "sinks in a window", .heads = 16, .kv_heads = 2, .window = 64, .sinks = true},
     {.name = "wide, more heads than a block has", .heads = 18, .kv_heads = 1, .k_width = 128, .v_width = 128},
+    {.name = "both ways", .both_ways = true},
+    {.name = "both ways in a window", .type = KvType::kF32, .window = 51, .both_ways = true},
+    {.name = "both ways, slopes",
+     .heads = 12,
+     .kv_heads = 12,
+     .k_width = 32,
+     .v_width = 32,
+     .slopes = true,
+     .both_ways = true},
     {.name = "latent",
      .heads = 10,
      .kv_heads = 1,
@@ -75,6 +86,7 @@ class World {
         tokens_(tokens),
         q_(RandomActivations(tokens * c.heads * c.k_width, 1)),
         sink_values_(RandomActivations(c.heads, 4)),
+        slope_values_(MakeSlopes(c.heads)),
         blocks_host_(MakeBlocks()),
         cache_rows_(static_cast<int64_t>(blocks_host_.size() + 8) * c.block_tokens * c.kv_heads),
         k_(static_cast<size_t>(cache_rows_ * c.k_width * 4)),
@@ -82,7 +94,8 @@ class World {
         k_scales_(static_cast<size_t>(cache_rows_ * Q8Scales(c.k_width))),
         v_scales_(static_cast<size_t>(cache_rows_ * Q8Scales(c.v_width))),
         blocks_(blocks_host_),
-        sinks_(sink_values_) {
+        sinks_(sink_values_),
+        slopes_(slope_values_) {
     kv_ = {.type = c.type,
            .k = k_.data(),
            .v = c.v_is_k_prefix ? nullptr : v_.data(),
@@ -104,7 +117,8 @@ class World {
     const gpu::AttentionShape shape = gpu::ShapeOfAttention(kv_, c_.heads);
     std::vector<gpu::AttentionTile> tiles;
     for (int64_t r = 0; r < rows; r += shape.tile_rows) {
-      tiles.push_back({static_cast<int32_t>(r), static_cast<int32_t>(std::min(shape.tile_rows, rows - r))});
+      tiles.push_back({static_cast<int32_t>(r), static_cast<int32_t>(std::min(shape.tile_rows, rows - r)),
+                       static_cast<int32_t>(tokens_)});
     }
     const DeviceArray<gpu::AttentionTile> on_tiles(tiles);
     const int64_t width = c_.heads * c_.k_width;
@@ -130,7 +144,9 @@ class World {
                     .softcap = c_.softcap,
                     .window = c_.window,
                     .chunk = c_.chunk,
-                    .sinks = c_.sinks ? sinks_.data() : nullptr},
+                    .sinks = c_.sinks ? sinks_.data() : nullptr,
+                    .both_ways = c_.both_ways,
+                    .slopes = c_.slopes ? slopes_.data() : nullptr},
                    stream.get());
     stream.Wait();
     return out.Values();
@@ -142,9 +158,14 @@ class World {
       const int64_t kv_head = h / (c_.heads / c_.kv_heads);
       int64_t begin = c_.window > 0 ? std::max<int64_t>(0, position - c_.window + 1) : 0;
       if (c_.chunk > 0) begin = std::max(begin, position / c_.chunk * c_.chunk);
+      int64_t end = position + 1;
+      if (c_.both_ways) {
+        begin = c_.window > 0 ? std::max<int64_t>(0, position - c_.window / 2) : 0;
+        end = c_.window > 0 ? std::min(tokens_, position + c_.window / 2 + 1) : tokens_;
+      }
       std::vector<double> weights;
       double score_error = 0;
-      for (int64_t p = begin; p <= position; ++p) {
+      for (int64_t p = begin; p < end; ++p) {
         double score = 0;
         double magnitude = 0;
         for (int64_t i = 0; i < c_.k_width; ++i) {
@@ -152,6 +173,12 @@ class World {
                               Key(p, kv_head, i) * double{kScale};
           score += term;
           magnitude += std::abs(term);
+        }
+        if (c_.slopes) {
+          const double bias =
+              double{slope_values_[static_cast<size_t>(h)]} * static_cast<double>(std::abs(position - p));
+          score -= bias;
+          magnitude += bias;
         }
         score_error = std::max(score_error, static_cast<double>(c_.k_width + 8) * 0x1p-24 * magnitude);
         weights.push_back(c_.softcap > 0 ? c_.softcap * std::tanh(score / c_.softcap) : score);
@@ -165,7 +192,7 @@ class World {
       for (int64_t i = 0; i < c_.v_width; ++i) {
         double value = 0;
         double magnitude = 0;
-        for (int64_t p = begin; p <= position; ++p) {
+        for (int64_t p = begin; p < end; ++p) {
           const double term = weights[static_cast<size_t>(p - begin)] / sum * Value(p, kv_head, i);
           value += term;
           magnitude += std::abs(term);
@@ -191,6 +218,12 @@ class World {
     DeviceArray<int32_t> positions, table_begin;
     gpu::StepRows rows;
   };
+
+  static std::vector<float> MakeSlopes(int64_t heads) {
+    std::vector<float> slopes;
+    for (int64_t h = 0; h < heads; ++h) slopes.push_back(std::exp2(-8.0f * static_cast<float>(h + 1) / heads));
+    return slopes;
+  }
 
   std::vector<int32_t> MakeBlocks() const {
     const int64_t blocks = (tokens_ + c_.block_tokens - 1) / c_.block_tokens;
@@ -242,13 +275,13 @@ class World {
 
   Case c_;
   int64_t tokens_;
-  std::vector<float> q_, sink_values_;
+  std::vector<float> q_, sink_values_, slope_values_;
   std::vector<int32_t> blocks_host_;
   int64_t cache_rows_;
   DeviceArray<uint8_t> k_, v_;
   DeviceArray<uint16_t> k_scales_, v_scales_;
   DeviceArray<int32_t> blocks_;
-  DeviceArray<float> sinks_;
+  DeviceArray<float> sinks_, slopes_;
   gpu::KvPlanes kv_;
   std::vector<float> stored_k_, stored_v_;
 };

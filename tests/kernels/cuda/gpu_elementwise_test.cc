@@ -16,6 +16,7 @@ INSTANTIATE_TEST_SUITE_P(Schedules, OnGpu, testing::Values(0, 1, 2));
 
 double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 double Gelu(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+double GeluErf(double x) { return 0.5 * x * std::erfc(-x * M_SQRT1_2); }
 double Clamped(double x, double up) {
   x = std::min(x, 7.0);
   return x * Sigmoid(1.702 * x) * (std::clamp(up, -7.0, 7.0) + 1);
@@ -40,6 +41,10 @@ const Operation kOperations[] = {
     {"softcap", [](auto x, auto, auto, auto s) { gpu::Softcap(x, 3.0f, s); },
      [](double x, double, double) { return 3 * std::tanh(x / 3); }, 8},
     {"gelu", [](auto x, auto, auto, auto s) { gpu::Gelu(x, s); }, [](double x, double, double) { return Gelu(x); }, 64},
+    {"gelu erf", [](auto x, auto, auto, auto s) { gpu::GeluErf(x, s); },
+     [](double x, double, double) { return GeluErf(x); }, 64},
+    {"gelu erf gate", [](auto x, auto y, auto, auto s) { gpu::GatedActivation(gpu::Gate::kGeluErf, x, y, s); },
+     [](double x, double y, double) { return GeluErf(x) * y; }, 64},
     {"copy", [](auto x, auto y, auto, auto s) { gpu::CopyRows(y, x, s); }, [](double, double y, double) { return y; },
      0},
     {"silu", [](auto x, auto y, auto, auto s) { gpu::GatedActivation(gpu::Gate::kSilu, x, y, s); },
@@ -93,7 +98,7 @@ TEST_P(OnGpu, LargeValuesSaturateAndNanStays) {
     EXPECT_FALSE(std::isnan(got[1]));
     EXPECT_FALSE(std::isnan(got[2]));
     if (operation.name != "scale" && operation.name != "scale rows" && operation.name != "softcap" &&
-        operation.name != "gelu") {
+        operation.name != "gelu" && operation.name != "gelu erf") {
       EXPECT_TRUE(std::isnan(got[3]));
     }
   }
