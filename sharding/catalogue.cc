@@ -10,6 +10,7 @@
 #include "proto/base/status.h"
 #include "sharding/gguf_cursor.h"
 #include "sharding/limits.h"
+#include "sharding/model_config.h"
 
 namespace barn {
 namespace {
@@ -55,7 +56,7 @@ bool IsSingleExpert(std::string_view stem) {
 TensorRole RoleOutsideLayers(std::string_view stem) {
   if (stem.find("_norm") != std::string_view::npos) return TensorRole::kNorm;
   if (stem == "token_embd" || stem == "position_embd" || stem == "token_types") return TensorRole::kEmbedding;
-  if (stem == "output") return TensorRole::kHead;
+  if (stem == "output" || stem == "cls" || stem == "cls.output") return TensorRole::kHead;
   return TensorRole::kOther;
 }
 
@@ -187,8 +188,8 @@ absl::StatusOr<Catalogue> BuildCatalogue(const GgufModel& model) {
       return absl::InvalidArgumentError(absl::StrFormat("layer %d of %d has no tensors", layer, catalogue.layers));
     }
   }
-  catalogue.tied_head =
-      model.FindTensor("output.weight") == nullptr && model.FindTensor("token_embd.weight") != nullptr;
+  catalogue.tied_head = !IsEncoderArchitecture(model.architecture()) && model.FindTensor("output.weight") == nullptr &&
+                        model.FindTensor("token_embd.weight") != nullptr;
   return catalogue;
 }
 

@@ -99,6 +99,20 @@ absl::StatusOr<std::vector<KvShape>> ReadKv(const KeyReader& keys, const ModelCo
   return shapes;
 }
 
+// What it is as an embedding model. A classification head ends in cls.output, or is cls alone.
+absl::Status ReadEmbedding(const GgufModel& model, const KeyReader& keys, ModelConfig& config) {
+  const std::optional<bool> causal = model.metadata().Bool(config.architecture + ".attention.causal");
+  config.encoder = IsEncoderArchitecture(config.architecture) || !causal.value_or(true);
+  BARN_ASSIGN_OR_RETURN(const int64_t pooling, keys.IntOr("pooling_type", -1, -1, 4));
+  config.pooling = static_cast<PoolingType>(pooling);
+  const GgufTensor* head = model.FindTensor("cls.output.weight");
+  if (head == nullptr) head = model.FindTensor("cls.weight");
+  if (head != nullptr && model.FindTensor("cls.norm.weight") == nullptr) {
+    config.score_labels = std::min(head->dims[1], kVocabularyMax);
+  }
+  return absl::OkStatus();
+}
+
 // The vocabulary is what the embedding has rows for; the width must agree with the metadata.
 absl::Status ReadVocabulary(const GgufModel& model, ModelConfig& config) {
   const GgufTensor* embedding = model.FindTensor("token_embd.weight");
@@ -116,9 +130,14 @@ absl::Status ReadVocabulary(const GgufModel& model, ModelConfig& config) {
 
 const std::vector<std::string>& SupportedArchitectures() {
   static const auto* const kSorted = new std::vector<std::string>{
-      "command-r", "deepseek2", "gemma2", "gemma3", "glm4moe",  "gpt-oss", "granitemoe", "llama",     "llama4",
-      "mistral3",  "olmoe",     "phi3",   "qwen2",  "qwen2moe", "qwen3",   "qwen3moe",   "starcoder2"};
+      "bert",       "command-r",    "deepseek2", "gemma2", "gemma3",   "glm4moe",    "gpt-oss",
+      "granitemoe", "jina-bert-v2", "llama",     "llama4", "mistral3", "nomic-bert", "olmoe",
+      "phi3",       "qwen2",        "qwen2moe",  "qwen3",  "qwen3moe", "starcoder2"};
   return *kSorted;
+}
+
+bool IsEncoderArchitecture(std::string_view architecture) {
+  return architecture == "bert" || architecture == "jina-bert-v2" || architecture == "nomic-bert";
 }
 
 absl::StatusOr<ModelConfig> ReadModelConfig(const GgufModel& model) {
@@ -145,6 +164,7 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const GgufModel& model) {
     BARN_ASSIGN_OR_RETURN(config.experts_used, keys.Int("expert_used_count", 1, config.experts));
   }
   BARN_RETURN_IF_ERROR(ReadVocabulary(model, config));
+  BARN_RETURN_IF_ERROR(ReadEmbedding(model, keys, config));
   BARN_ASSIGN_OR_RETURN(config.kv, ReadKv(keys, config));
   return config;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -24,6 +25,10 @@ struct KvShape {
   }
 };
 
+// How an embedding model wants its rows pooled, by the numbers of the GGUF key pooling_type. kRank: the classification
+// head's number.
+enum class PoolingType { kUnspecified = -1, kNone = 0, kMean = 1, kCls = 2, kLast = 3, kRank = 4 };
+
 // What every architecture needs, from metadata and tensor shapes. Hyperparameters that only one architecture has are
 // read by that architecture's file in worker/model.
 struct ModelConfig {
@@ -36,10 +41,17 @@ struct ModelConfig {
   int64_t experts = 0;
   int64_t experts_used = 0;
   std::vector<KvShape> kv;  // [layers]
+  // Reads a sequence both ways, whole, and gives embeddings; it generates nothing.
+  bool encoder = false;
+  PoolingType pooling = PoolingType::kUnspecified;
+  int64_t score_labels = 0;  // Outputs of the classification head; 0: it has none.
 };
 
 // Architectures that this build runs, by GGUF general.architecture, sorted.
 const std::vector<std::string>& SupportedArchitectures();
+
+// Architectures that are encoders whatever their metadata say.
+bool IsEncoderArchitecture(std::string_view architecture);
 
 // Unimplemented: the architecture is not supported (names it and lists the supported ones). InvalidArgument: a key is
 // missing or out of bounds, by name.

@@ -11,7 +11,7 @@
 namespace barn {
 namespace {
 
-// The one row that scales a shared expert is on every rank.
+// The one row that scales a shared expert is on every rank, and so is a classification head.
 bool IsCut(const CatalogueEntry& entry) {
   switch (entry.role) {
     case TensorRole::kAttention:
@@ -20,6 +20,7 @@ bool IsCut(const CatalogueEntry& entry) {
     case TensorRole::kExpert:
     case TensorRole::kSharedExpert:
     case TensorRole::kHead:
+      if (entry.tensor.name.starts_with("cls.")) return false;
       return entry.tensor.dim_count >= 2 && entry.tensor.dims[1] > 1 && entry.tensor.name.ends_with(".weight");
     default:
       return false;

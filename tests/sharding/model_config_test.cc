@@ -45,7 +45,12 @@ TEST(ModelConfig, ReadsEveryOracle) {
   }
   const std::vector<std::string>& supported = SupportedArchitectures();
   EXPECT_TRUE(std::is_sorted(supported.begin(), supported.end()));
-  EXPECT_EQ(architectures, std::set<std::string>(supported.begin(), supported.end()));
+  // Encoders have oracles of their own (tests/data/encoders).
+  std::set<std::string> generating;
+  for (const std::string& name : supported) {
+    if (!IsEncoderArchitecture(name)) generating.insert(name);
+  }
+  EXPECT_EQ(architectures, generating);
 }
 
 TEST(ModelConfig, KvShapes) {

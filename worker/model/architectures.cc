@@ -14,12 +14,26 @@ using Describe = ModelSpec (*)(ConfigReader&);
 
 const std::map<std::string, Describe, std::less<>>& Registry() {
   static const auto* registry = new std::map<std::string, Describe, std::less<>>{
-      {"command-r", DescribeCommandR},    {"deepseek2", DescribeDeepseek2},   {"gemma2", DescribeGemma2},
-      {"gemma3", DescribeGemma3},         {"glm4moe", DescribeGlm4Moe},       {"gpt-oss", DescribeGptOss},
-      {"granitemoe", DescribeGraniteMoe}, {"llama", DescribeLlama},           {"llama4", DescribeLlama4},
-      {"mistral3", DescribeMistral3},     {"olmoe", DescribeOlmoe},           {"phi3", DescribePhi3},
-      {"qwen2", DescribeQwen2},           {"qwen2moe", DescribeQwen2Moe},     {"qwen3", DescribeQwen3},
-      {"qwen3moe", DescribeQwen3Moe},     {"starcoder2", DescribeStarcoder2},
+      {"bert", DescribeBert},
+      {"command-r", DescribeCommandR},
+      {"deepseek2", DescribeDeepseek2},
+      {"gemma2", DescribeGemma2},
+      {"gemma3", DescribeGemma3},
+      {"glm4moe", DescribeGlm4Moe},
+      {"gpt-oss", DescribeGptOss},
+      {"granitemoe", DescribeGraniteMoe},
+      {"jina-bert-v2", DescribeJinaBertV2},
+      {"llama", DescribeLlama},
+      {"llama4", DescribeLlama4},
+      {"mistral3", DescribeMistral3},
+      {"nomic-bert", DescribeNomicBert},
+      {"olmoe", DescribeOlmoe},
+      {"phi3", DescribePhi3},
+      {"qwen2", DescribeQwen2},
+      {"qwen2moe", DescribeQwen2Moe},
+      {"qwen3", DescribeQwen3},
+      {"qwen3moe", DescribeQwen3Moe},
+      {"starcoder2", DescribeStarcoder2},
   };
   return *registry;
 }
@@ -29,6 +43,8 @@ void CheckLayer(ConfigReader& reader, const LayerSpec& layer) {
   const AttentionSpec& attention = layer.attention;
   reader.Require(std::isfinite(attention.scale), "the attention scale is not finite");
   reader.Require(attention.softcap >= 0, "the attention softcap is negative");
+  reader.Require(!attention.both_ways || (!attention.mla && attention.chunk == 0),
+                 "attention both ways is neither latent nor in chunks");
   if (!layer.routed) {
     reader.Require(layer.dense.width > 0, "key feed_forward_length is missing or 0");
     return;
@@ -59,7 +75,10 @@ absl::StatusOr<ModelSpec> DescribeModel(const GgufModel& model, int64_t context_
   }
   ConfigReader reader(model, config, context_tokens > 0 ? context_tokens : config.context_tokens);
   ModelSpec spec = found->second(reader);
-  for (const LayerSpec& layer : spec.layers) {
+  spec.encoder = config.encoder;
+  spec.scores = config.score_labels == 1;
+  for (LayerSpec& layer : spec.layers) {
+    layer.attention.both_ways = config.encoder;
     CheckLayer(reader, layer);
   }
   BARN_RETURN_IF_ERROR(reader.status());

@@ -10,6 +10,7 @@
 namespace barn {
 
 // One function for each architecture, in the file of its name.
+ModelSpec DescribeBert(ConfigReader& reader);
 ModelSpec DescribeCommandR(ConfigReader& reader);
 ModelSpec DescribeDeepseek2(ConfigReader& reader);
 ModelSpec DescribeGemma2(ConfigReader& reader);
@@ -17,9 +18,11 @@ ModelSpec DescribeGemma3(ConfigReader& reader);
 ModelSpec DescribeGlm4Moe(ConfigReader& reader);
 ModelSpec DescribeGptOss(ConfigReader& reader);
 ModelSpec DescribeGraniteMoe(ConfigReader& reader);
+ModelSpec DescribeJinaBertV2(ConfigReader& reader);
 ModelSpec DescribeLlama(ConfigReader& reader);
 ModelSpec DescribeLlama4(ConfigReader& reader);
 ModelSpec DescribeMistral3(ConfigReader& reader);
+ModelSpec DescribeNomicBert(ConfigReader& reader);
 ModelSpec DescribeOlmoe(ConfigReader& reader);
 ModelSpec DescribePhi3(ConfigReader& reader);
 ModelSpec DescribeQwen2(ConfigReader& reader);

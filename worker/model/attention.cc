@@ -7,6 +7,20 @@
 namespace barn {
 namespace {
 
+// Slopes of ALiBi (Press et al. 2022, section 3, and the authors' code for other numbers of heads): with n the largest
+// power of two up to `heads`, head h < n has 2^(-max (h + 1) / n); the others take every second slope of 2n heads.
+std::vector<float> AlibiSlopes(int64_t heads, double max) {
+  int64_t n = 1;
+  while (2 * n <= heads) n *= 2;
+  std::vector<float> slopes;
+  for (int64_t h = 0; h < heads; ++h) {
+    const double exponent = h < n ? max * static_cast<double>(h + 1) / static_cast<double>(n)
+                                  : max * static_cast<double>(2 * (h - n) + 1) / static_cast<double>(2 * n);
+    slopes.push_back(static_cast<float>(std::exp2(-exponent)));
+  }
+  return slopes;
+}
+
 class GroupedAttention final : public AttentionPart {
  public:
   GroupedAttention(TensorLoader& loader, const AttentionContext& context);
@@ -28,7 +42,7 @@ class GroupedAttention final : public AttentionPart {
   int64_t q_width_, k_width_, v_width_;  // Of a row, over this rank's heads.
   const Matrix *q_, *k_, *v_, *output_;
   const float *q_bias_, *k_bias_, *v_bias_, *output_bias_;
-  const float *q_norm_, *k_norm_, *sinks_;
+  const float *q_norm_, *k_norm_, *sinks_, *slopes_;
 };
 
 // A count of heads as a count of rows.
@@ -66,9 +80,17 @@ GroupedAttention::GroupedAttention(TensorLoader& loader, const AttentionContext&
     v_ = matrix("attn_v.weight", v, context.width);
   }
   output_ = matrix("attn_output.weight", out_, mixed_.total());
-  q_bias_ = Part(loader.Vector(name("attn_q.bias"), q.total(), spec.qkv_bias), q.mine);
-  k_bias_ = Part(loader.Vector(name("attn_k.bias"), k.total(), spec.qkv_bias), k.mine);
-  v_bias_ = Part(loader.Vector(name("attn_v.bias"), v.total(), spec.qkv_bias), v.mine);
+  if (spec.fused_qkv) {
+    const int64_t rows = q.total() + k.total() + v.total();
+    const float* bias = loader.Vector(name("attn_qkv.bias"), rows, spec.qkv_bias);
+    q_bias_ = Part(bias, q.mine);
+    k_bias_ = Part(bias, {q.total() + k.mine.first, k.mine.count});
+    v_bias_ = Part(bias, {q.total() + k.total() + v.mine.first, v.mine.count});
+  } else {
+    q_bias_ = Part(loader.Vector(name("attn_q.bias"), q.total(), spec.qkv_bias), q.mine);
+    k_bias_ = Part(loader.Vector(name("attn_k.bias"), k.total(), spec.qkv_bias), k.mine);
+    v_bias_ = Part(loader.Vector(name("attn_v.bias"), v.total(), spec.qkv_bias), v.mine);
+  }
   output_bias_ = Part(loader.Vector(name("attn_output.bias"), context.width, spec.output_bias), out_.mine);
   const bool per_head = spec.qk_norm_over == HeadNorm::kPerHead;
   q_norm_ = loader.Vector(name("attn_q_norm.weight"), per_head ? spec.kv.k_width : q.total(), spec.qk_norm);
@@ -76,6 +98,7 @@ GroupedAttention::GroupedAttention(TensorLoader& loader, const AttentionContext&
   sinks_ =
       Part(loader.Vector(name("attn_sinks.weight"), spec.heads, spec.sinks ? Presence::kRequired : Presence::kAbsent),
            heads_.mine);
+  slopes_ = spec.slope_max > 0 ? Part(loader.Keep(AlibiSlopes(spec.heads, spec.slope_max)), heads_.mine) : nullptr;
 }
 
 void GroupedAttention::Forward(const Step& step, Tensor x, Tensor out) const {
@@ -109,7 +132,9 @@ void GroupedAttention::Forward(const Step& step, Tensor x, Tensor out) const {
                     .softcap = spec.softcap,
                     .window = spec.window,
                     .chunk = spec.chunk,
-                    .sinks = sinks_});
+                    .sinks = sinks_,
+                    .both_ways = spec.both_ways,
+                    .slopes = slopes_});
   if (shares_heads_) {
     step.ranks.Complete(mixed, mixed_);
   }

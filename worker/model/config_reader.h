@@ -29,6 +29,15 @@ class ConfigReader {
   std::string StringOr(std::string_view key, std::string_view otherwise);
   bool Has(std::string_view key) const;
   bool HasTensor(std::string_view name) const { return model_.FindTensor(name) != nullptr; }
+  // tokenizer.ggml.<name>; -1 where it is missing.
+  int64_t TokenId(std::string_view name) const {
+    return model_.metadata().Int(std::string("tokenizer.ggml.").append(name)).value_or(-1);
+  }
+  // Of a matrix; 0 where it is missing.
+  int64_t TensorRows(std::string_view name) const {
+    const GgufTensor* tensor = model_.FindTensor(name);
+    return tensor == nullptr ? 0 : tensor->dims[1];
+  }
 
   void Fail(std::string_view message);  // InvalidArgument, unless something failed before.
   // Fail(message) unless condition.

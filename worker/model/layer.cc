@@ -8,14 +8,17 @@ DecoderLayer::DecoderLayer(TensorLoader& loader, const LayerOptions& options)
     : parallel_(options.spec.parallel),
       residual_scale_(options.residual_scale),
       width_(options.width),
-      columns_(options.ranks->Rows(options.width)),
-      attention_norm_(loader, options.norm, LayerTensor(options.layer, "attn_norm"), options.width) {
+      columns_(options.ranks->Rows(options.width)) {
   const LayerSpec& spec = options.spec;
   const auto norm = [&](std::string_view name) {
     return Norm(loader, options.norm, LayerTensor(options.layer, name), options.width);
   };
-  if (!parallel_) {
-    ffn_norm_ = norm(spec.ffn_norm);
+  if (spec.norm_after) {
+    attention_output_norm_ = norm("attn_output_norm");
+    layer_output_norm_ = norm("layer_output_norm");
+  } else {
+    attention_norm_ = norm("attn_norm");
+    if (!parallel_) ffn_norm_ = norm(spec.ffn_norm);
   }
   if (spec.post_norms) {
     post_attention_norm_ = norm("post_attention_norm");
@@ -47,22 +50,28 @@ void DecoderLayer::Forward(const Step& step, Tensor x) {
   }
 }
 
+Tensor DecoderLayer::Normed(const Step& step, const std::optional<Norm>& norm, Tensor x, Tensor normed) const {
+  if (!norm) return x;
+  norm->Apply(step.device, x, normed);
+  return normed;
+}
+
 void DecoderLayer::MixPositions(const Step& step, Tensor x) {
   const Scratch::Frame frame(step.scratch);
   const Tensor normed = step.scratch.Take(x.rows, x.cols);
   const Tensor branch = step.scratch.Take(x.rows, x.cols);
-  attention_norm_.Apply(step.device, x, normed);
-  attention_->Forward(step, normed, branch);
+  attention_->Forward(step, Normed(step, attention_norm_, x, normed), branch);
   AddBranch(step, x, branch, post_attention_norm_);
+  if (attention_output_norm_) attention_output_norm_->Apply(step.device, x, x);
 }
 
 void DecoderLayer::FeedForward(const Step& step, Tensor x) {
   const Scratch::Frame frame(step.scratch);
   const Tensor normed = step.scratch.Take(x.rows, x.cols);
   const Tensor branch = step.scratch.Take(x.rows, x.cols);
-  ffn_norm_->Apply(step.device, x, normed);
-  feed_forward_->Forward(step, normed, branch);
+  feed_forward_->Forward(step, Normed(step, ffn_norm_, x, normed), branch);
   AddBranch(step, x, branch, post_ffn_norm_);
+  if (layer_output_norm_) layer_output_norm_->Apply(step.device, x, x);
 }
 
 void DecoderLayer::ForwardParallel(const Step& step, Tensor x) {
@@ -70,7 +79,7 @@ void DecoderLayer::ForwardParallel(const Step& step, Tensor x) {
   const Tensor normed = step.scratch.Take(x.rows, x.cols);
   const Tensor mixed = step.scratch.Take(x.rows, x.cols);
   const Tensor fed = step.scratch.Take(x.rows, x.cols);
-  attention_norm_.Apply(step.device, x, normed);
+  attention_norm_->Apply(step.device, x, normed);
   attention_->Forward(step, normed, mixed);
   feed_forward_->Forward(step, normed, fed);
   AddBranch(step, x, mixed, post_attention_norm_);

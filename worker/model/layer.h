@@ -41,17 +41,21 @@ class DecoderLayer {
 
  private:
   void ForwardParallel(const Step& step, Tensor x);
+  // What a branch reads: x, or its norm in `normed`.
+  Tensor Normed(const Step& step, const std::optional<Norm>& norm, Tensor x, Tensor normed) const;
   // branch: [T, D] with this rank's columns.
   void AddBranch(const Step& step, Tensor x, Tensor branch, const std::optional<Norm>& post_norm) const;
 
   bool parallel_;
   float residual_scale_;
   int64_t width_;
-  RankCut columns_;  // Of D.
-  Norm attention_norm_;
+  RankCut columns_;                     // Of D.
+  std::optional<Norm> attention_norm_;  // Of the branch's input; absent with norms after.
   std::optional<Norm> ffn_norm_;
   std::optional<Norm> post_attention_norm_;
   std::optional<Norm> post_ffn_norm_;
+  std::optional<Norm> attention_output_norm_;  // Of the stream behind the branch.
+  std::optional<Norm> layer_output_norm_;
   std::unique_ptr<AttentionPart> attention_;
   std::unique_ptr<FeedForwardPart> feed_forward_;
 };

@@ -11,7 +11,9 @@
 #include "sharding/ranks.h"
 #include "worker/memory/kv_cache.h"
 #include "worker/model/architectures.h"
+#include "worker/model/input.h"
 #include "worker/model/layer.h"
+#include "worker/model/score_head.h"
 #include "worker/model/step_check.h"
 
 namespace barn {
@@ -33,6 +35,8 @@ class LoadedSlice final : public Slice {
   int64_t width() const override { return spec_.width; }
   int64_t vocabulary() const override { return spec_.vocabulary; }
   int64_t context_tokens() const override { return spec_.context_tokens; }
+  bool encoder() const override { return spec_.encoder; }
+  bool has_scores() const override { return score_head_.has_value(); }
   int64_t kv_bytes() const override { return cache_.bytes(); }
   int64_t scratch_bytes() const override { return scratch_->bytes() + activations_->bytes(); }
   int64_t shared_floats_max() const override;
@@ -43,10 +47,14 @@ class LoadedSlice final : public Slice {
   absl::Status AllocateScratch();
   const RopeTable* Rope(TensorLoader& loader, const RopeSpec& spec, absl::Status& status);
 
-  // Checks the step, runs the layers and returns the residual stream, [T, D]; on the last slice only logit_rows of it,
-  // [logit_rows, D].
-  absl::StatusOr<Tensor> Run(const StepInput& input, std::span<const int32_t> logit_rows);
-  Tensor RunLastLayer(const Step& step, Tensor x, std::span<const int32_t> logit_rows);
+  // Checks the step, runs the layers and returns the residual stream, [T, D]; on the last slice only the wanted rows of
+  // it, [wanted, D].
+  absl::StatusOr<Tensor> Run(const StepInput& input, std::span<const int32_t> wanted);
+  Tensor RunLastLayer(const Step& step, Tensor x, std::span<const int32_t> wanted);
+  absl::Status CheckWishes(const StepInput& step, std::span<const int32_t> logit_rows) const;
+  // x: [hidden rows, D] and [score rows, D].
+  absl::Status ReadHidden(Tensor x, std::span<float> out);
+  absl::Status ReadScores(Tensor x, std::span<float> out);
   void LayOut(const StepInput& step);
   void Logits(Tensor x, Tensor logits);
 
@@ -62,9 +70,10 @@ class LoadedSlice final : public Slice {
   LoadedWeights loaded_;
   std::vector<std::pair<RopeSpec, std::unique_ptr<RopeTable>>> ropes_;
   std::vector<DecoderLayer> layers_;
-  const Matrix* embedding_ = nullptr;
+  std::optional<Input> input_;
   const Matrix* head_ = nullptr;
   std::optional<Norm> output_norm_;
+  std::optional<ScoreHead> score_head_;
   RouteObserver observe_routes_;
 
   // Of the step at hand; sized once for the largest.
@@ -72,6 +81,7 @@ class LoadedSlice final : public Slice {
   std::optional<Scratch> scratch_;
   std::vector<int32_t> tokens_;
   std::vector<int32_t> positions_;
+  std::vector<int32_t> wanted_rows_;
   std::vector<float> row_scales_;
   std::vector<SequenceRows> sequences_;
 };
@@ -123,10 +133,15 @@ absl::Status LoadedSlice::LoadEnds(TensorLoader& loader) {
   const MatrixShape table{.rows = spec_.vocabulary, .cols = spec_.width};
   const bool tied = !loader.Has("output.weight");
   if (is_first_) {
-    embedding_ = loader.Matrix("token_embd.weight", table, Presence::kRequired, MatrixUse::kRows);
+    input_.emplace(loader, spec_);
   }
-  if (is_last_) {
+  if (is_last_ && spec_.output_norm) {
     output_norm_.emplace(loader, spec_.norm, "output_norm", spec_.width);
+  }
+  if (is_last_ && spec_.scores) {
+    score_head_.emplace(loader, spec_.width);
+  }
+  if (is_last_ && !spec_.encoder) {
     head_ = loader.MatrixRows(tied ? "token_embd.weight" : "output.weight", table, entries_.mine);
   }
   return loader.status();
@@ -183,8 +198,12 @@ absl::Status LoadedSlice::AllocateScratch() {
     floats_per_row = std::max(floats_per_row, layer.scratch_floats_per_row());
   }
   int64_t floats = rows * floats_per_row;
+  if (is_first_) {
+    floats = std::max(floats, rows * Scratch::RowFloats(spec_.width));
+  }
   if (is_last_) {
-    const int64_t head_row = Scratch::RowFloats(spec_.width) + Scratch::RowFloats(spec_.vocabulary);
+    // Logits, or hidden states and scores of as many rows.
+    const int64_t head_row = 3 * Scratch::RowFloats(spec_.width) + Scratch::RowFloats(spec_.vocabulary);
     floats = std::max(floats, kLogitRowsMax * head_row);
   }
   // The residual stream, and on the last slice the rows of it that the head wants.
@@ -196,6 +215,7 @@ absl::Status LoadedSlice::AllocateScratch() {
   scratch_.emplace(std::move(scratch));
   tokens_.reserve(rows);
   positions_.reserve(rows);
+  wanted_rows_.reserve(rows);
   sequences_.reserve(rows);
   row_scales_.resize(rows);
   return absl::OkStatus();
@@ -218,7 +238,7 @@ void LoadedSlice::LayOut(const StepInput& step) {
   }
 }
 
-absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input, std::span<const int32_t> logit_rows) {
+absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input, std::span<const int32_t> wanted) {
   BARN_RETURN_IF_ERROR(CheckStep(input, limits_));
   if (!ranks_.alone() && (input.collective == nullptr || input.collective->ranks() != ranks_.ranks() ||
                           input.collective->rank() != ranks_.rank())) {
@@ -230,10 +250,7 @@ absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input, std::span<const 
   const Scratch::Frame frame(*activations_);
   const Tensor x = activations_->Take(static_cast<int64_t>(tokens_.size()), spec_.width);
   if (is_first_) {
-    device_.EmbedRows(*embedding_, tokens_, x);
-    if (spec_.embedding_scale != 1) {
-      device_.Scale(x, spec_.embedding_scale);
-    }
+    input_->Embed(device_, *scratch_, tokens_, positions_, x);
   } else {
     device_.CopyFromHost(input.activations, x);
   }
@@ -250,7 +267,7 @@ absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input, std::span<const 
   }
   Tensor result = x;
   if (is_last_) {
-    result = RunLastLayer(step, x, logit_rows);
+    result = RunLastLayer(step, x, wanted);
   } else {
     layers_.back().Forward(step, x);
   }
@@ -259,16 +276,18 @@ absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input, std::span<const 
 }
 
 // Behind the last attention, positions that nobody asked for need no further work.
-Tensor LoadedSlice::RunLastLayer(const Step& step, Tensor x, std::span<const int32_t> logit_rows) {
+Tensor LoadedSlice::RunLastLayer(const Step& step, Tensor x, std::span<const int32_t> wanted_rows) {
   DecoderLayer& layer = layers_.back();
   if (layer.has_halves()) {
     layer.MixPositions(step, x);
   } else {
     layer.Forward(step, x);
   }
-  const Tensor wanted = activations_->Take(static_cast<int64_t>(logit_rows.size()), x.cols);
-  for (int64_t i = 0; i < wanted.rows; ++i) {
-    device_.Copy(RowRange(x, logit_rows[i], 1), RowRange(wanted, i, 1));
+  const Tensor wanted = activations_->Take(static_cast<int64_t>(wanted_rows.size()), x.cols);
+  for (int64_t i = 0, rows = 0; i < wanted.rows; i += rows) {
+    // Neighbours together.
+    for (rows = 1; i + rows < wanted.rows && wanted_rows[i + rows] == wanted_rows[i] + rows;) ++rows;
+    device_.Copy(RowRange(x, wanted_rows[i], rows), RowRange(wanted, i, rows));
   }
   if (layer.has_halves() && wanted.rows > 0) {
     layer.FeedForward(step, wanted);
@@ -296,8 +315,17 @@ absl::Status LoadedSlice::ForwardToLogits(const StepInput& step, std::span<const
   if (!is_last_) {
     return absl::InvalidArgumentError("only the last slice of a model gives logits");
   }
-  BARN_RETURN_IF_ERROR(CheckLogitRows(logit_rows, CountRows(step)));
-  BARN_ASSIGN_OR_RETURN(const Tensor x, Run(step, logit_rows));
+  BARN_RETURN_IF_ERROR(CheckWishes(step, logit_rows));
+  wanted_rows_.assign(logit_rows.begin(), logit_rows.end());
+  wanted_rows_.insert(wanted_rows_.end(), step.hidden_rows.begin(), step.hidden_rows.end());
+  wanted_rows_.insert(wanted_rows_.end(), step.score_rows.begin(), step.score_rows.end());
+  BARN_RETURN_IF_ERROR(CheckLogitRows(wanted_rows_, CountRows(step)));
+  BARN_ASSIGN_OR_RETURN(const Tensor x, Run(step, wanted_rows_));
+  const auto hidden_rows = static_cast<int64_t>(step.hidden_rows.size());
+  const auto first_hidden = static_cast<int64_t>(logit_rows.size());
+  BARN_RETURN_IF_ERROR(ReadHidden(RowRange(x, first_hidden, hidden_rows), step.hidden));
+  BARN_RETURN_IF_ERROR(
+      ReadScores(RowRange(x, first_hidden + hidden_rows, static_cast<int64_t>(step.score_rows.size())), step.scores));
   for (size_t first = 0; first < logit_rows.size(); first += kLogitRowsMax) {
     const auto rows = static_cast<int64_t>(std::min<size_t>(kLogitRowsMax, logit_rows.size() - first));
     const Scratch::Frame frame(*scratch_);
@@ -307,6 +335,57 @@ absl::Status LoadedSlice::ForwardToLogits(const StepInput& step, std::span<const
     const Tensor host = device_.ToHost(logits);
     BARN_RETURN_IF_ERROR(device_.status());
     sink(static_cast<int64_t>(first), host);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LoadedSlice::CheckWishes(const StepInput& step, std::span<const int32_t> logit_rows) const {
+  const auto hidden_rows = static_cast<int64_t>(step.hidden_rows.size());
+  if (static_cast<int64_t>(step.hidden.size()) != hidden_rows * spec_.width ||
+      step.scores.size() != step.score_rows.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("room for %d numbers of %d hidden rows of %d, and for %d of %d scores", step.hidden.size(),
+                        hidden_rows, spec_.width, step.scores.size(), step.score_rows.size()));
+  }
+  if (spec_.encoder && !logit_rows.empty()) {
+    return absl::InvalidArgumentError("logits of an encoder, which has none");
+  }
+  if (!score_head_ && !step.score_rows.empty()) {
+    return absl::InvalidArgumentError("scores of a model without a classification head");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LoadedSlice::ReadHidden(Tensor x, std::span<float> out) {
+  for (int64_t first = 0; first < x.rows; first += kLogitRowsMax) {
+    const Scratch::Frame frame(*scratch_);
+    Tensor rows = RowRange(x, first, std::min(kLogitRowsMax, x.rows - first));
+    if (output_norm_) {
+      const Tensor normed = scratch_->Take(rows.rows, x.cols);
+      output_norm_->Apply(device_, rows, normed);
+      rows = normed;
+    }
+    const Tensor host = device_.ToHost(rows);
+    BARN_RETURN_IF_ERROR(device_.status());
+    for (int64_t r = 0; r < host.rows; ++r) {
+      std::copy_n(host.row(r), x.cols, out.begin() + (first + r) * x.cols);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LoadedSlice::ReadScores(Tensor x, std::span<float> out) {
+  for (int64_t first = 0; first < x.rows; first += kLogitRowsMax) {
+    const Scratch::Frame frame(*scratch_);
+    Tensor rows = RowRange(x, first, std::min(kLogitRowsMax, x.rows - first));
+    if (output_norm_) {
+      const Tensor normed = scratch_->Take(rows.rows, x.cols);
+      output_norm_->Apply(device_, rows, normed);
+      rows = normed;
+    }
+    const Tensor host = device_.ToHost(score_head_->Score(device_, *scratch_, rows));
+    BARN_RETURN_IF_ERROR(device_.status());
+    for (int64_t r = 0; r < host.rows; ++r) out[first + r] = *host.row(r);
   }
   return absl::OkStatus();
 }

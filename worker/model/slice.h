@@ -28,6 +28,13 @@ struct StepInput {
   std::span<const float> activations;       // [T, D] from the stage before; empty on the first stage.
   Collective* collective = nullptr;         // Of the slice's ranks; null when there is one.
   WaitBounds wait = {};                     // For the other ranks.
+  // On the last slice: rows whose final hidden states, behind the output norm, go to hidden, [hidden_rows, D], and
+  // rows of which the classification head's number goes to scores, [score_rows]. With the rows whose logits are wanted
+  // at most T in all.
+  std::span<const int32_t> hidden_rows = {};
+  std::span<float> hidden = {};
+  std::span<const int32_t> score_rows = {};
+  std::span<float> scores = {};
 };
 
 // Receives the logits of rows logit_rows[first] onwards: logits is [n, V], n <= kLogitRowsMax, valid during the call
@@ -76,6 +83,8 @@ class Slice {
 
   // Runs a step of the last slice and hands the logits of the rows in logit_rows (indices in [0, T), any order, at most
   // T) to sink, in chunks and in order. Only those rows reach the head; none is fine, and then sink is not called.
+  // Before that it fills in what the step asks of hidden states and scores. InvalidArgument: logits of an encoder, or
+  // scores of a model without a classification head.
   virtual absl::Status ForwardToLogits(const StepInput& step, std::span<const int32_t> logit_rows, LogitSink sink) = 0;
 
   virtual void ObserveRoutes(RouteObserver observer) = 0;
@@ -85,6 +94,8 @@ class Slice {
   virtual int64_t width() const = 0;       // D
   virtual int64_t vocabulary() const = 0;  // V
   virtual int64_t context_tokens() const = 0;
+  virtual bool encoder() const = 0;     // Each sequence comes whole, in one step; there are no logits.
+  virtual bool has_scores() const = 0;  // On the last slice.
   virtual int64_t kv_bytes() const = 0;
   virtual int64_t scratch_bytes() const = 0;
   virtual int64_t shared_floats_max() const = 0;  // Of what ranks exchange in one call.

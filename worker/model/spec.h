@@ -68,13 +68,15 @@ struct AttentionSpec {
   bool fused_qkv = false;  // One attn_qkv with the rows of q, k and v.
   bool sinks = false;
   TemperatureSpec temperature;
+  bool both_ways = false;  // As AttentionArgs.
+  double slope_max = 0;    // > 0: ALiBi; see AlibiSlopes.
   std::optional<MlaSpec> mla;
 };
 
 struct DenseSpec {
   int64_t width = 0;
   Activation activation = Activation::kSilu;
-  bool gated = true;           // down(act(gate x) * up x); otherwise down(gelu(up x)).
+  bool gated = true;           // down(act(gate x) * up x); otherwise down(act(up x)) with a kGelu...
   bool fused_gate_up = false;  // ffn_up holds the rows of gate, then those of up.
   Presence bias = Presence::kOptional;
 };
@@ -97,12 +99,21 @@ struct LayerSpec {
   std::string ffn_norm = "ffn_norm";
   bool post_norms = false;  // Gemma: each branch is normed before it joins the residual stream.
   bool parallel = false;    // command-r: both branches read the same norm.
+  bool norm_after = false;  // BERT: x = norm(x + branch(x)), with attn_output_norm and layer_output_norm.
 };
 
 struct NormSpec {
   bool subtract_mean = false;  // LayerNorm, else RMSNorm.
   bool bias = false;
   float epsilon = 1e-5f;
+};
+
+// What encoders add to the embedding of a token.
+struct InputSpec {
+  int64_t positions = 0;   // > 0: rows of position_embd, one for each position.
+  int64_t types = 0;       // > 0: rows of token_types.
+  int64_t separator = -1;  // With 2 types: tokens behind the first one of this id are of type 1, a second text.
+  bool norm = false;       // token_embd_norm over the sum.
 };
 
 struct ModelSpec {
@@ -114,6 +125,10 @@ struct ModelSpec {
   float residual_scale = 1;
   float logit_scale = 1;
   float final_softcap = 0;
+  bool encoder = false;     // A sequence comes whole; no output head.
+  bool output_norm = true;  // Behind the last layer.
+  bool scores = false;      // cls and cls.output; see ScoreHead.
+  InputSpec input;
   std::vector<LayerSpec> layers;
 };
 

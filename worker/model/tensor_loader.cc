@@ -148,6 +148,18 @@ const float* TensorLoader::VectorColumns(std::string_view name, int64_t rows, in
   return loaded_.vectors.back()->data();
 }
 
+const float* TensorLoader::Keep(std::span<const float> values) {
+  const auto count = static_cast<int64_t>(values.size());
+  auto buffer = device_.Allocate(count);
+  if (!buffer.ok()) {
+    Fail(buffer.status());
+    return nullptr;
+  }
+  device_.CopyFromHost(values, {.data = (*buffer)->data(), .rows = 1, .cols = count, .stride = count});
+  loaded_.vectors.push_back(*std::move(buffer));
+  return loaded_.vectors.back()->data();
+}
+
 std::vector<float> TensorLoader::HostVector(std::string_view name, int64_t size, Presence presence) {
   const std::span<const std::byte> bytes = Floats(name, {&size, 1}, presence);
   std::vector<float> floats(bytes.size() / sizeof(float));

@@ -54,6 +54,8 @@ class TensorLoader {
   // Some columns of f32[rows, cols], as [rows, columns.count].
   const float* VectorColumns(std::string_view name, int64_t rows, int64_t cols, Span columns,
                              Presence presence = Presence::kRequired);
+  // Numbers that no tensor holds, on the device.
+  const float* Keep(std::span<const float> values);
   // As Vector, for numbers that the host works with; empty instead of null.
   std::vector<float> HostVector(std::string_view name, int64_t size, Presence presence = Presence::kRequired);
   // The rows of one matrix as several, of which some rows each, without a copy. On error all are null.
