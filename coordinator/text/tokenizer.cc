@@ -8,6 +8,8 @@
 #include "coordinator/text/bpe_encoder.h"
 #include "coordinator/text/byte_alphabet.h"
 #include "coordinator/text/spm_encoder.h"
+#include "coordinator/text/unigram_encoder.h"
+#include "coordinator/text/wordpiece_encoder.h"
 #include "proto/base/status.h"
 
 namespace barn {
@@ -22,7 +24,7 @@ std::string PieceBytes(const Vocabulary& vocabulary, size_t id) {
       return byte.has_value() ? std::string(1, static_cast<char>(*byte)) : text;
     }
     case TokenType::kNormal: {
-      if (vocabulary.model == "llama") return absl::StrReplaceAll(text, {{kSpaceMark.data(), " "}});
+      if (vocabulary.model != "gpt2") return absl::StrReplaceAll(text, {{kSpaceMark.data(), " "}});
       std::string bytes;
       return AlphabetToBytes(text, &bytes) ? bytes : text;
     }
@@ -34,8 +36,9 @@ std::string PieceBytes(const Vocabulary& vocabulary, size_t id) {
 }
 
 absl::Status CheckVocabulary(const Vocabulary& v) {
-  if (v.model != "llama" && v.model != "gpt2" && v.model != "none") {
-    return absl::InvalidArgumentError(absl::StrFormat("unknown tokenizer \"%s\" (known: llama, gpt2, none)", v.model));
+  if (v.model != "llama" && v.model != "gpt2" && v.model != "bert" && v.model != "t5" && v.model != "none") {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("unknown tokenizer \"%s\" (known: llama, gpt2, bert, t5, none)", v.model));
   }
   if (v.scores.size() != v.tokens.size() || v.types.size() != v.tokens.size()) {
     return absl::InvalidArgumentError(
@@ -65,6 +68,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Create(Vocabulary vocabula
   std::unique_ptr<Tokenizer> tokenizer(new Tokenizer(std::move(vocabulary)));
   if (tokenizer->vocabulary_.model == "llama") {
     tokenizer->encoder_ = std::make_unique<SpmEncoder>(tokenizer->vocabulary_);
+  } else if (tokenizer->vocabulary_.model == "bert") {
+    if (tokenizer->vocabulary_.unk < 0) {
+      return absl::InvalidArgumentError("a WordPiece vocabulary without an unknown token");
+    }
+    tokenizer->encoder_ = std::make_unique<WordPieceEncoder>(tokenizer->vocabulary_);
+  } else if (tokenizer->vocabulary_.model == "t5") {
+    BARN_ASSIGN_OR_RETURN(tokenizer->encoder_, UnigramEncoder::Create(tokenizer->vocabulary_));
   } else if (tokenizer->vocabulary_.model == "gpt2") {
     BARN_ASSIGN_OR_RETURN(tokenizer->encoder_, BpeEncoder::Create(tokenizer->vocabulary_));
   }

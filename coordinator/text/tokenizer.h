@@ -48,7 +48,9 @@ class Tokenizer {
   int64_t size() const { return vocabulary_.id_count; }
   bool IsEndOfGeneration(int32_t id) const { return vocabulary_.end_of_generation.contains(id); }
   bool IsSpecial(int32_t id) const;  // A control or unknown token.
-  bool drops_leading_space() const { return vocabulary_.add_space_prefix; }
+  bool drops_leading_space() const {
+    return vocabulary_.add_space_prefix || vocabulary_.puts_space_before || vocabulary_.model == "bert";
+  }
   bool has_pieces() const { return encoder_ != nullptr; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
 

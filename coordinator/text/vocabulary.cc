@@ -12,7 +12,7 @@
 namespace barn {
 namespace {
 
-constexpr char kModels[] = "llama, gpt2, none";
+constexpr char kModels[] = "llama, gpt2, bert, t5, none";
 // Ids travel as int32; the largest vocabularies have some 300,000 entries.
 constexpr int64_t kTokensMax = 1 << 24;
 
@@ -76,6 +76,37 @@ absl::Status ReadIds(const GgufMetadata& metadata, bool is_spm, Vocabulary& v) {
   return ReadId(metadata, "padding_token_id", -1, v.id_count, v.pad);
 }
 
+int64_t FindToken(const Vocabulary& v, std::string_view text) {
+  const auto found = std::find(v.tokens.begin(), v.tokens.end(), text);
+  return found == v.tokens.end() ? -1 : found - v.tokens.begin();
+}
+
+// BERT puts a classification token before a text and a separator behind it; files name them or have BERT's own texts.
+absl::StatusOr<Vocabulary> FinishWordPiece(const GgufMetadata& metadata, Vocabulary v) {
+  if (v.bos < 0) BARN_RETURN_IF_ERROR(ReadId(metadata, "cls_token_id", FindToken(v, "[CLS]"), v.id_count, v.bos));
+  BARN_RETURN_IF_ERROR(ReadId(metadata, "seperator_token_id", FindToken(v, "[SEP]"), v.id_count, v.eos));
+  if (v.unk < 0) v.unk = static_cast<int32_t>(FindToken(v, "[UNK]"));
+  if (v.unk < 0) return absl::InvalidArgumentError("a WordPiece vocabulary without an unknown token");
+  for (const int32_t id : {v.bos, v.eos, v.unk, v.pad}) {
+    if (id >= 0) v.types[static_cast<size_t>(id)] = id == v.unk ? TokenType::kUnknown : TokenType::kControl;
+  }
+  v.add_bos = metadata.Bool(Key("add_bos_token")).value_or(true) && v.bos >= 0;
+  v.add_eos = metadata.Bool(Key("add_sep_token")).value_or(true) && v.eos >= 0;
+  return v;
+}
+
+absl::StatusOr<Vocabulary> FinishUnigram(const GgufMetadata& metadata, Vocabulary v) {
+  const std::vector<int64_t> charsmap = metadata.Ints(Key("precompiled_charsmap")).value_or(std::vector<int64_t>());
+  v.charsmap.reserve(charsmap.size());
+  for (const int64_t byte : charsmap) v.charsmap.push_back(static_cast<char>(byte));
+  v.removes_extra_spaces = metadata.Bool(Key("remove_extra_whitespaces")).value_or(false);
+  v.puts_space_before = metadata.Bool(Key("add_space_prefix")).value_or(true);
+  v.add_bos = metadata.Bool(Key("add_bos_token")).value_or(false) && v.bos >= 0;
+  v.add_eos = metadata.Bool(Key("add_eos_token")).value_or(true) && v.eos >= 0;
+  BARN_RETURN_IF_ERROR(ReadId(metadata, "seperator_token_id", v.add_eos ? v.eos : -1, v.id_count, v.pair_separator));
+  return v;
+}
+
 }  // namespace
 
 absl::StatusOr<Vocabulary> ReadVocabulary(const GgufMetadata& metadata) {
@@ -89,13 +120,15 @@ absl::StatusOr<Vocabulary> ReadVocabulary(const GgufMetadata& metadata) {
         std::clamp<int64_t>(metadata.Int(absl::StrCat(architecture, ".vocab_size")).value_or(0), 0, kTokensMax);
     return v;
   }
-  if (v.model != "llama" && v.model != "gpt2") {
+  if (v.model != "llama" && v.model != "gpt2" && v.model != "bert" && v.model != "t5") {
     return absl::InvalidArgumentError(
         absl::StrFormat("tokenizer.ggml.model: unknown tokenizer \"%s\" (known: %s)", v.model, kModels));
   }
   const bool is_spm = v.model == "llama";
   BARN_RETURN_IF_ERROR(ReadTokens(metadata, v));
   BARN_RETURN_IF_ERROR(ReadIds(metadata, is_spm, v));
+  if (v.model == "bert") return FinishWordPiece(metadata, std::move(v));
+  if (v.model == "t5") return FinishUnigram(metadata, std::move(v));
   bool add_bos = is_spm;
   if (!is_spm) {
     v.pre = metadata.String(Key("pre")).value_or("default");
@@ -108,6 +141,7 @@ absl::StatusOr<Vocabulary> ReadVocabulary(const GgufMetadata& metadata) {
   }
   v.add_bos = metadata.Bool(Key("add_bos_token")).value_or(add_bos) && v.bos >= 0;
   v.add_eos = metadata.Bool(Key("add_eos_token")).value_or(false) && v.eos >= 0;
+  BARN_RETURN_IF_ERROR(ReadId(metadata, "seperator_token_id", v.add_eos ? v.eos : -1, v.id_count, v.pair_separator));
   v.add_space_prefix = is_spm && metadata.Bool(Key("add_space_prefix")).value_or(true);
   MarkKnownTokens(v);
   return v;

@@ -27,19 +27,25 @@ enum class TokenType : int32_t {
 
 // What a model file says about its tokens. Ids that are absent are -1.
 struct Vocabulary {
-  std::string model;       // tokenizer.ggml.model: "llama" (SPM), "gpt2" (byte-level BPE) or "none" (ids only).
+  std::string model;       // tokenizer.ggml.model: "llama" (SPM), "gpt2" (byte-level BPE), "bert" (WordPiece), "t5"
+                           // (unigram) or "none" (ids only).
   std::string pre;         // tokenizer.ggml.pre: the family of word splitting; BPE only.
   std::string model_name;  // general.name: Phi-3 files carry a rule for white space that only their name tells.
   std::vector<std::string> tokens;
   std::vector<float> scores;     // SPM: one per token; empty counts as zeros.
   std::vector<TokenType> types;  // One per token; empty counts as normal.
   std::vector<std::string> merges;
-  int64_t id_count = 0;  // Number of ids; more than tokens.size() only for "none".
+  std::string charsmap;               // Unigram: see Charsmap.
+  bool removes_extra_spaces = false;  // Unigram: of a text.
+  bool puts_space_before = false;     // Unigram: of a text, after that.
+  int64_t id_count = 0;               // Number of ids; more than tokens.size() only for "none".
   int32_t bos = -1;
   int32_t eos = -1;
   int32_t eot = -1;
   int32_t unk = -1;
   int32_t pad = -1;
+  // Between two texts that are read together, behind what closes the first: -1 where nothing else stands there.
+  int32_t pair_separator = -1;
   bool add_bos = false;
   bool add_eos = false;
   bool add_space_prefix = false;  // SPM: a text gets a leading space before it is split.

@@ -249,7 +249,7 @@ TEST(Tokenizer, RefusesAContradiction) {
   bos.bos = 1000;
   EXPECT_EQ(Tokenizer::Create(bos).status().code(), absl::StatusCode::kInvalidArgument);
   Vocabulary model = SmallSpmVocabulary({"a"});
-  model.model = "bert";
+  model.model = "rwkv";
   EXPECT_EQ(Tokenizer::Create(model).status().code(), absl::StatusCode::kInvalidArgument);
 }
 

@@ -88,8 +88,8 @@ TEST(ReadVocabulary, NoneHasASizeOnly) {
 
 TEST(ReadVocabulary, RefusesContradictions) {
   GgufMetadata m = SmallSpm();
-  m.Set("tokenizer.ggml.model", std::string("bert"));
-  ExpectRefused(m, "\"bert\"");
+  m.Set("tokenizer.ggml.model", std::string("rwkv"));
+  ExpectRefused(m, "\"rwkv\"");
   m = SmallSpm();
   m.Set("tokenizer.ggml.tokens", Texts{});
   ExpectRefused(m, "tokenizer.ggml.tokens");
