@@ -152,9 +152,14 @@ def started(command, url, timeout):
                                      data=json.dumps({"prompt": "a", "max_tokens": 1}).encode())
         deadline = time.monotonic() + timeout
         while True:
-            with contextlib.suppress(OSError):
+            try:
                 with urllib.request.urlopen(ask, timeout=timeout):
                     break
+            except urllib.error.HTTPError as error:
+                if error.code == 401:  # It answers, but only who has a key.
+                    break
+            except OSError:
+                pass
             if server.poll() is not None:
                 raise RuntimeError(f"the server ended with {server.returncode}: {command}")
             if time.monotonic() > deadline:
