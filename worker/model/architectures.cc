@@ -26,6 +26,7 @@ const std::map<std::string, Describe, std::less<>>& Registry() {
       {"llama", DescribeLlama},
       {"llama4", DescribeLlama4},
       {"mistral3", DescribeMistral3},
+      {"modern-bert", DescribeModernBert},
       {"nomic-bert", DescribeNomicBert},
       {"olmoe", DescribeOlmoe},
       {"phi3", DescribePhi3},

@@ -22,6 +22,7 @@ ModelSpec DescribeJinaBertV2(ConfigReader& reader);
 ModelSpec DescribeLlama(ConfigReader& reader);
 ModelSpec DescribeLlama4(ConfigReader& reader);
 ModelSpec DescribeMistral3(ConfigReader& reader);
+ModelSpec DescribeModernBert(ConfigReader& reader);
 ModelSpec DescribeNomicBert(ConfigReader& reader);
 ModelSpec DescribeOlmoe(ConfigReader& reader);
 ModelSpec DescribePhi3(ConfigReader& reader);

@@ -17,7 +17,7 @@ DecoderLayer::DecoderLayer(TensorLoader& loader, const LayerOptions& options)
     attention_output_norm_ = norm("attn_output_norm");
     layer_output_norm_ = norm("layer_output_norm");
   } else {
-    attention_norm_ = norm("attn_norm");
+    if (spec.input_norm) attention_norm_ = norm("attn_norm");
     if (!parallel_) ffn_norm_ = norm(spec.ffn_norm);
   }
   if (spec.post_norms) {
@@ -79,9 +79,9 @@ void DecoderLayer::ForwardParallel(const Step& step, Tensor x) {
   const Tensor normed = step.scratch.Take(x.rows, x.cols);
   const Tensor mixed = step.scratch.Take(x.rows, x.cols);
   const Tensor fed = step.scratch.Take(x.rows, x.cols);
-  attention_norm_->Apply(step.device, x, normed);
-  attention_->Forward(step, normed, mixed);
-  feed_forward_->Forward(step, normed, fed);
+  const Tensor input = Normed(step, attention_norm_, x, normed);
+  attention_->Forward(step, input, mixed);
+  feed_forward_->Forward(step, input, fed);
   AddBranch(step, x, mixed, post_attention_norm_);
   AddBranch(step, x, fed, post_ffn_norm_);
 }

@@ -50,7 +50,7 @@ class DecoderLayer {
   float residual_scale_;
   int64_t width_;
   RankCut columns_;                     // Of D.
-  std::optional<Norm> attention_norm_;  // Of the branch's input; absent with norms after.
+  std::optional<Norm> attention_norm_;  // Of the branch's input.
   std::optional<Norm> ffn_norm_;
   std::optional<Norm> post_attention_norm_;
   std::optional<Norm> post_ffn_norm_;

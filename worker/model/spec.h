@@ -99,6 +99,7 @@ struct LayerSpec {
   std::string ffn_norm = "ffn_norm";
   bool post_norms = false;  // Gemma: each branch is normed before it joins the residual stream.
   bool parallel = false;    // command-r: both branches read the same norm.
+  bool input_norm = true;   // attn_norm; ModernBERT's first layer reads the stream as it is.
   bool norm_after = false;  // BERT: x = norm(x + branch(x)), with attn_output_norm and layer_output_norm.
 };
 

@@ -24,6 +24,7 @@ MODELS = {
     "bert": {"arch": "bert", "ffn": 96, "types": 2, "pooling": gguf.PoolingType.CLS},
     "bert-reranker": {"arch": "bert", "ffn": 96, "types": 2, "pooling": gguf.PoolingType.RANK, "head": True},
     "nomic-bert": {"arch": "nomic-bert", "ffn": 80, "types": 2, "pooling": gguf.PoolingType.MEAN},
+    "modern-bert": {"arch": "modern-bert", "ffn": 88, "types": 0, "pooling": gguf.PoolingType.CLS, "window": 16},
     "jina-bert-v2": {"arch": "jina-bert-v2", "ffn": 72, "types": 2, "pooling": gguf.PoolingType.MEAN},
 }
 
@@ -57,15 +58,26 @@ def tensors(name, model):
 
     def norm(key):
         t[key + ".weight"] = spread(name + key, WIDTH, scale=0.3, center=1)
-        t[key + ".bias"] = spread(name + key + "b", WIDTH, scale=0.2)
+        if model["arch"] != "modern-bert":
+            t[key + ".bias"] = spread(name + key + "b", WIDTH, scale=0.2)
 
     t["token_embd.weight"] = spread(name + "tok", vocab, WIDTH)
-    t["token_types.weight"] = spread(name + "types", model["types"], WIDTH)
+    if model["types"]:
+        t["token_types.weight"] = spread(name + "types", model["types"], WIDTH)
     if model["arch"] == "bert":
         t["position_embd.weight"] = spread(name + "pos", CONTEXT, WIDTH)
     norm("token_embd_norm")
     for layer in range(LAYERS):
         b = f"blk.{layer}."
+        if model["arch"] == "modern-bert":
+            if layer > 0:
+                norm(b + "attn_norm")
+            matrix(b + "attn_qkv", 3 * WIDTH, WIDTH, False)
+            matrix(b + "attn_output", WIDTH, WIDTH, False)
+            norm(b + "ffn_norm")
+            matrix(b + "ffn_up", 2 * model["ffn"], WIDTH, False)
+            matrix(b + "ffn_down", WIDTH, model["ffn"], False)
+            continue
         biases = model["arch"] != "nomic-bert"
         if model["arch"] == "nomic-bert":
             matrix(b + "attn_qkv", 3 * WIDTH, WIDTH, False)
@@ -83,6 +95,8 @@ def tensors(name, model):
             matrix(b + "ffn_up", 2 * model["ffn"], WIDTH, False)  # The gate's rows come first.
         matrix(b + "ffn_down", WIDTH, model["ffn"], biases)
         norm(b + "layer_output_norm")
+    if model["arch"] == "modern-bert":
+        norm("output_norm")
     if model.get("head"):
         matrix("cls", WIDTH, WIDTH, True)
         matrix("cls.output", 1, WIDTH, True)
@@ -102,12 +116,15 @@ def write(path, name, model, weights):
     w.add_pooling_type(model["pooling"])
     if model["arch"] == "nomic-bert":
         w.add_rope_freq_base(1000.0)
+    if model["arch"] == "modern-bert":
+        w.add_rope_freq_base(160000.0)
+        w.add_sliding_window(model["window"])
     tokens = vocabulary()
     w.add_tokenizer_model("bert")
     w.add_tokenizer_pre("bert-bge")
     w.add_token_list([t if t.startswith("[") else t[2:] if t.startswith("##") else "▁" + t for t in tokens])
     w.add_token_types([3 if t.startswith("[") else 1 for t in tokens])
-    w.add_token_type_count(model["types"])
+    w.add_token_type_count(max(1, model["types"]))
     for key, token in (("unk", "[UNK]"), ("sep", "[SEP]"), ("pad", "[PAD]"), ("mask", "[MASK]")):
         getattr(w, f"add_{key}_token_id")(tokens.index(token))
     w.add_bos_token_id(tokens.index("[CLS]"))
@@ -121,7 +138,7 @@ def write(path, name, model, weights):
 
 def layer_norm(x, t, key):
     x = x - x.mean(-1, keepdims=True)
-    return x / np.sqrt((x * x).mean(-1, keepdims=True) + EPSILON) * t[key + ".weight"] + t[key + ".bias"]
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + EPSILON) * t[key + ".weight"] + t.get(key + ".bias", 0)
 
 
 def product(x, t, key):
@@ -145,18 +162,23 @@ def rotate(x, base):
     return np.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
 
 
-def attention(x, t, b, model):
+def attention(x, t, b, model, windowed=False):
     rows, width = x.shape[0], WIDTH // HEADS
-    if model["arch"] == "nomic-bert":
+    if b + "attn_qkv.weight" in t:
         q, k, v = np.split(product(x, t, b + "attn_qkv"), 3, axis=1)
     else:
         q, k, v = (product(x, t, b + "attn_" + part) for part in "qkv")
     q, k, v = (y.reshape(rows, HEADS, width) for y in (q, k, v))
     if model["arch"] == "nomic-bert":
         q, k = rotate(q, 1000.0), rotate(k, 1000.0)
+    if model["arch"] == "modern-bert":
+        base = 10000.0 if windowed else 160000.0
+        q, k = rotate(q, base), rotate(k, base)
     scores = np.einsum("thk,shk->hts", q, k) / math.sqrt(width)
+    distance = np.abs(np.arange(rows)[:, None] - np.arange(rows)[None])
+    if windowed:
+        scores = np.where(distance <= model["window"] // 2, scores, -np.inf)
     if model["arch"] == "jina-bert-v2":  # ALiBi: slopes of a power of two of heads.
-        distance = np.abs(np.arange(rows)[:, None] - np.arange(rows)[None])
         scores -= (2.0 ** (-8.0 * np.arange(1, HEADS + 1) / HEADS))[:, None, None] * distance
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
@@ -176,10 +198,18 @@ def feed_forward(x, t, b, model):
 
 def run(model, weights, ids, types):
     t = {key: value.astype(np.float64) for key, value in weights.items()}
-    x = t["token_embd.weight"][ids] + t["token_types.weight"][types]
+    x = t["token_embd.weight"][ids]
+    if model["types"]:
+        x = x + t["token_types.weight"][types]
     if model["arch"] == "bert":
         x = x + t["position_embd.weight"][: len(ids)]
     x = layer_norm(x, t, "token_embd_norm")
+    for layer in range(LAYERS if model["arch"] == "modern-bert" else 0):
+        b = f"blk.{layer}."
+        x = x + attention(layer_norm(x, t, b + "attn_norm") if layer > 0 else x, t, b, model, layer % 3 != 0)
+        x = x + feed_forward(layer_norm(x, t, b + "ffn_norm"), t, b, model)
+    if model["arch"] == "modern-bert":
+        return layer_norm(x, t, "output_norm")
     for layer in range(LAYERS):
         b = f"blk.{layer}."
         x = layer_norm(x + attention(x, t, b, model), t, b + "attn_output_norm")

@@ -85,7 +85,9 @@ std::vector<float> RunSlice(const EncoderModel& model, const EncoderRun& run, in
 
 }  // namespace
 
-std::vector<std::string> EncoderNames() { return {"bert", "bert-reranker", "jina-bert-v2", "nomic-bert"}; }
+std::vector<std::string> EncoderNames() {
+  return {"bert", "bert-reranker", "jina-bert-v2", "modern-bert", "nomic-bert"};
+}
 
 EncoderModel LoadEncoder(const std::string& name) {
   const std::string base = BARN_BINARY_DIR "/encoders/" + name;
