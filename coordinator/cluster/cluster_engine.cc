@@ -55,6 +55,17 @@ bool IsRemote(const std::vector<std::string>& parts) {
 
 }  // namespace
 
+namespace {
+
+// An encoder reads a text in one step, whatever its length.
+int64_t StepTokens(const ClusterOptions& options, const ModelConfig& config) {
+  constexpr int64_t kWholeTokensMax = 8192;
+  if (!config.encoder) return options.step_tokens_max;
+  return std::max(options.step_tokens_max, std::min(config.context_tokens, kWholeTokensMax));
+}
+
+}  // namespace
+
 // A Submit that waits for its verdict.
 struct ClusterEngine::Submission {
   OnUpdate on_update;
@@ -80,8 +91,12 @@ absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const Clust
   core.exchange_token = absl::BytesToHexString(exchange_token);
   core.end_ids = end_ids;
   core.vocabulary = config.vocabulary;
-  core.sequence_tokens_max = config.context_tokens;
-  core.step_tokens_max = options.step_tokens_max;
+  core.embedding_floats = config.width;
+  core.encoder = config.encoder;
+  core.has_scores = config.score_labels == 1;
+  core.step_tokens_max = StepTokens(options, config);
+  core.sequence_tokens_max =
+      config.encoder ? std::min(config.context_tokens, core.step_tokens_max) : config.context_tokens;
   core.deterministic = options.deterministic;
   core.draft = options.draft;
   core.waiting_max = options.waiting_max;
@@ -94,7 +109,7 @@ absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const Clust
   core.step_deadline = options.step_deadline;
   const PlanOptions plan{.context_tokens = options.context_tokens,
                          .kv = options.kv,
-                         .step_tokens_max = options.step_tokens_max,
+                         .step_tokens_max = core.step_tokens_max,
                          .objective = options.objective,
                          .remote = IsRemote(core.parts)};
   Planner planner = [catalogue = std::move(catalogue), config, plan](std::span<const PlanNode> nodes) {

@@ -33,6 +33,22 @@ void WriteMask(const grammar::TokenMask& mask, proto::TokenMask& out) {
   }
 }
 
+proto::Pooling WirePooling(Pooling pooling) {
+  switch (pooling) {
+    case Pooling::kFirst:
+      return proto::POOLING_FIRST;
+    case Pooling::kLast:
+      return proto::POOLING_LAST;
+    case Pooling::kMean:
+      return proto::POOLING_SUM;
+    case Pooling::kScore:
+      return proto::POOLING_SCORE;
+    case Pooling::kNone:
+      break;
+  }
+  return proto::POOLING_NONE;
+}
+
 class StepBuilder {
  public:
   StepBuilder(const BatchLimits& limits, int64_t step_id, Sequences& sequences, proto::StepRequest& request)
@@ -190,6 +206,11 @@ class StepBuilder {
     for (Sequence* sequence : group) {
       if (rows_max <= 0) return;
       if (!sequence->running) continue;  // Preempted for one before.
+      if (sequences_.whole() && sequence->pending() > rows_max) {
+        // The first may be longer than a chunk of a pipeline, so that each gets its turn.
+        if (!step_.slices.empty() || sequence->pending() > limits_.step_tokens_max) continue;
+        rows_max = sequence->pending();
+      }
       StepSlice slice = MakeSlice(*sequence, std::min(rows_max, sequence->pending()));
       const int64_t bytes_left = kResultBytesMax - result_bytes_;
       if (ResultBytes(slice) > bytes_left) {
@@ -220,6 +241,10 @@ class StepBuilder {
       slice.mask = sequence.mask;
       slice.full_logits = asked.full_logits;
     }
+    slice.pooling = PoolingOf(sequence, end);
+    if (slice.pooling != Pooling::kNone) {
+      slice.embedding_floats = slice.pooling == Pooling::kScore ? 1 : limits_.embedding_floats;
+    }
     // The token at index i is scored by the row at position i - 1. The last row of the prompt predicts no known token;
     // it gets itself as a target so that targets belong to the last rows, and its score is dropped. What the caller has
     // is not scored again.
@@ -230,6 +255,19 @@ class StepBuilder {
       slice.target_candidates = asked.score_top_logprobs;
     }
     return slice;
+  }
+
+  // What rows up to `end` give of the sequence's embedding.
+  static Pooling PoolingOf(const Sequence& sequence, int64_t end) {
+    switch (sequence.request.pooling) {
+      case Pooling::kFirst:
+      case Pooling::kScore:
+        return sequence.scheduled == 0 ? sequence.request.pooling : Pooling::kNone;
+      case Pooling::kLast:
+        return end == sequence.prompt_tokens ? Pooling::kLast : Pooling::kNone;
+      default:
+        return sequence.request.pooling;
+    }
   }
 
   void AddDraft(Sequence& sequence, StepSlice& slice) {
@@ -252,7 +290,8 @@ class StepBuilder {
   int64_t ResultBytes(const StepSlice& slice) const {
     const auto guesses = static_cast<int64_t>(slice.draft.size());
     return (1 + guesses) * slice.candidates * kBytesPerCandidate + guesses * kBytesPerTarget +
-           (slice.full_logits ? 4 * limits_.vocabulary : 0) + slice.targets * TargetBytes(slice);
+           (slice.full_logits ? 4 * limits_.vocabulary : 0) + 4 * slice.embedding_floats +
+           slice.targets * TargetBytes(slice);
   }
 
   void Write(const StepSlice& slice, Sequence& sequence) {
@@ -281,6 +320,7 @@ class StepBuilder {
         wire.set_repetition(edit.repetition);
       }
     }
+    out.set_pooling(WirePooling(slice.pooling));
     if (slice.mask != nullptr) WriteMask(*slice.mask, *out.mutable_mask());
     const int64_t last = static_cast<int64_t>(sequence.tokens.size()) - 1;
     for (int64_t i = end - slice.targets; i < end; ++i) out.add_targets(sequence.tokens[std::min(i + 1, last)]);

@@ -23,6 +23,8 @@ struct StepSlice {
   bool full_logits = false;  // Of the last row.
   int64_t targets = 0;       // Of the last so many rows. The target of a row is the token after it.
   int64_t target_candidates = 0;
+  Pooling pooling = Pooling::kNone;                          // kMean: the sum of these rows.
+  int64_t embedding_floats = 0;                              // What `pooling` gives.
   std::shared_ptr<const grammar::TokenMask> mask = nullptr;  // What candidates may be; null: anything.
   // Guesses of the tokens behind the known ones, in the last so many rows. They have candidates, too, and are checked
   // one by one.
@@ -42,6 +44,7 @@ struct BatchLimits {
   int64_t step_tokens_max = 512;
   int stages = 1;
   int64_t vocabulary = 0;
+  int64_t embedding_floats = 0;          // See CoreOptions.
   const StepTimes* times = nullptr;      // Null: prompts take what there is.
   absl::Duration stall_max = {};         // What prompts may add to the time between two tokens of a sequence.
   const StepCost* draft_cost = nullptr;  // Null: nothing is drafted.
@@ -53,8 +56,9 @@ struct BatchLimits {
 // everybody fits, the tenant whose turn it is; then who was served least recently. While prompts wait, a quarter of the
 // budget stays theirs, so neither group can starve the other; and while somebody decodes, a chunk takes at most
 // `stall_max`. Of prompts that go on in the same way, one is computed and the others wait for its blocks. Who has no
-// block for its next token, and cannot get one now, is left out. While no prompt is computed, guesses of what decoding
-// sequences say next take rows and blocks that are left, where they pay.
+// block for its next token, and cannot get one now, is left out. Sequences that must come whole get all of their rows
+// or wait for a later step. While no prompt is computed, guesses of what decoding sequences say next take rows and
+// blocks that are left, where they pay.
 BatchStep BuildStep(const BatchLimits& limits, int64_t step_id, Sequences& sequences, proto::StepRequest& request);
 
 // The step after `before`, which is in flight, for the same sequences with the tokens that `before` will yield: drawn

@@ -42,6 +42,7 @@ int64_t EpochOf(const proto::WorkerMessage& message) {
 Core::Core(CoreOptions options, Planner planner)
     : options_(std::move(options)),
       deployment_(options_, std::move(planner)),
+      sequences_(options_.encoder),
       step_rows_(kStepRows),
       queue_wait_seconds_(kQueueSeconds) {}
 
@@ -120,8 +121,11 @@ absl::Status Core::CheckSubmission(const RequestSubmitted& event) const {
   if (!deployment_.ready()) {
     return absl::UnavailableError(absl::StrCat("the model is not ready: ", deployment_.Reason(members_)));
   }
-  BARN_RETURN_IF_ERROR(CheckRequest(
-      event.request, {.vocabulary = options_.vocabulary, .sequence_tokens_max = deployment_.sequence_tokens_max()}));
+  BARN_RETURN_IF_ERROR(CheckRequest(event.request, {.vocabulary = options_.vocabulary,
+                                                    .sequence_tokens_max = deployment_.sequence_tokens_max(),
+                                                    .whole_tokens_max = options_.encoder ? options_.step_tokens_max : 0,
+                                                    .embeddings = options_.embedding_floats > 0,
+                                                    .scores = options_.has_scores}));
   if (sequences_.Contains(event.request_id)) {
     return absl::AlreadyExistsError(absl::StrFormat("request %d exists already", event.request_id));
   }
@@ -293,6 +297,7 @@ void Core::FillPipeline() {
   const BatchLimits limits{.step_tokens_max = options_.step_tokens_max,
                            .stages = deployment_.stages(),
                            .vocabulary = options_.vocabulary,
+                           .embedding_floats = options_.embedding_floats,
                            .times = &times_,
                            .stall_max = options_.stall_max,
                            .draft_cost = options_.draft ? &step_cost_ : nullptr};

@@ -24,6 +24,9 @@ struct CoreOptions {
   std::string exchange_token;      // Shared by the workers of this cluster.
   std::set<int32_t> end_ids;       // End-of-generation tokens.
   int64_t vocabulary = 0;
+  int64_t embedding_floats = 0;      // Of a hidden state; 0: no embeddings are given.
+  bool encoder = false;              // Gives embeddings only; a sequence must come whole, in one step.
+  bool has_scores = false;           // The model has a classification head.
   int64_t sequence_tokens_max = 0;   // Longest prompt plus answer that the model allows; the KV capacity bounds it too.
   int64_t step_tokens_max = 512;     // Rows of one step.
   bool deterministic = false;        // Workers refuse to load on a device whose results depend on the batch.

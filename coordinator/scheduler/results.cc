@@ -59,6 +59,20 @@ absl::Status CheckFullLogits(const std::string& bytes, int64_t wanted) {
   return absl::OkStatus();
 }
 
+absl::Status CheckEmbedding(const std::string& bytes, int64_t wanted) {
+  if (static_cast<int64_t>(bytes.size()) != wanted * 4) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("an embedding of %d bytes, %d were asked for", bytes.size(), wanted * 4));
+  }
+  for (int64_t i = 0; i < wanted; ++i) {
+    float value;
+    std::memcpy(&value, bytes.data() + i * 4, 4);
+    if (!std::isfinite(value))
+      return absl::InvalidArgumentError(absl::StrFormat("embedding: entry %d is %f", i, value));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSlice(const StepSlice& slice, const proto::SequenceResult& result, int64_t vocabulary) {
   BARN_RETURN_IF_ERROR(
       CheckCandidates("candidates", result.candidate_ids(), result.candidate_logits(), slice.candidates, vocabulary));
@@ -79,6 +93,7 @@ absl::Status CheckSlice(const StepSlice& slice, const proto::SequenceResult& res
     return absl::InvalidArgumentError(absl::StrFormat("candidates: the mask forbids id %d", id));
   }
   BARN_RETURN_IF_ERROR(CheckFullLogits(result.full_logits(), slice.full_logits ? vocabulary : 0));
+  BARN_RETURN_IF_ERROR(CheckEmbedding(result.embedding(), slice.embedding_floats));
   if (result.scores_size() != slice.targets) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%d target scores, %d were asked for", result.scores_size(), slice.targets));
@@ -108,6 +123,22 @@ void AddScores(const StepSlice& slice, const proto::SequenceResult& result, Sequ
   }
 }
 
+// Sums of a mean are of the rows of each step, from position 0 on; of other poolings the one step that has them counts.
+void AddPooled(const StepSlice& slice, const std::string& embedding, Sequence& sequence) {
+  if (slice.first_position == 0 || slice.pooling != Pooling::kMean) sequence.pooled.clear();
+  sequence.pooled.resize(embedding.size() / 4, 0);
+  for (size_t i = 0; i < sequence.pooled.size(); ++i) {
+    float value;
+    std::memcpy(&value, embedding.data() + i * 4, 4);
+    sequence.pooled[i] += value;
+  }
+}
+
+void TakeEmbedding(Sequence& sequence, RequestUpdate& update) {
+  const double rows = sequence.request.pooling == Pooling::kMean ? static_cast<double>(sequence.prompt_tokens) : 1;
+  for (const double value : sequence.pooled) update.embedding.push_back(static_cast<float>(value / rows));
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<const proto::SequenceResult*>> MatchResults(const BatchStep& step,
@@ -123,7 +154,7 @@ absl::StatusOr<std::vector<const proto::SequenceResult*>> MatchResults(const Bat
   for (const StepSlice& slice : step.slices) {
     const auto found = by_id.find(slice.sequence_id);
     if (found == by_id.end()) {
-      if (slice.candidates > 0 || slice.targets > 0) {
+      if (slice.candidates > 0 || slice.targets > 0 || slice.embedding_floats > 0) {
         return absl::InvalidArgumentError(absl::StrFormat("no result for sequence %d", slice.sequence_id));
       }
       matched.push_back(nullptr);
@@ -146,6 +177,7 @@ FinishReason ApplyResult(const StepSlice& slice, const proto::SequenceResult* re
   update.prompt_tokens_done = std::min(sequence.computed, sequence.prompt_tokens);
   update.cached_tokens = sequence.cached_tokens;
   if (slice.targets > 0) AddScores(slice, *result, sequence, update);
+  if (slice.embedding_floats > 0) AddPooled(slice, result->embedding(), sequence);
   if (slice.candidates > 0) {
     const FinishReason reason = slice.draft.empty() ? DrawToken(*result, end_ids, sequence, update)
                                                     : DrawDrafted(slice.draft, *result, end_ids, sequence, update);
@@ -154,6 +186,7 @@ FinishReason ApplyResult(const StepSlice& slice, const proto::SequenceResult* re
   const bool all_computed = sequence.computed >= sequence.prompt_tokens;
   if (!all_computed || sequence.generated() < sequence.request.max_tokens) return FinishReason::kNone;
   ReleaseHeld(0, sequence, update);
+  TakeEmbedding(sequence, update);
   return FinishReason::kLength;
 }
 

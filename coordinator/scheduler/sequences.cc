@@ -15,6 +15,29 @@ absl::Status CheckRange(const char* name, int64_t value, int64_t low, int64_t hi
   return absl::InvalidArgumentError(absl::StrFormat("%s is %d, outside %d..%d", name, value, low, high));
 }
 
+// Embeddings are asked for with nothing else, and of an encoder nothing else can be asked.
+absl::Status CheckPooling(const GenerateRequest& request, const RequestBounds& bounds) {
+  const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  if (request.pooling == Pooling::kNone) {
+    if (bounds.whole_tokens_max == 0) return absl::OkStatus();
+    return absl::InvalidArgumentError("the model is an encoder: it gives embeddings and generates no text");
+  }
+  if (!bounds.embeddings || (request.pooling == Pooling::kScore && !bounds.scores)) {
+    return absl::InvalidArgumentError(bounds.embeddings ? "the model has no classification head, so it gives no scores"
+                                                        : "embeddings are not given here");
+  }
+  if (request.max_tokens != 0 || request.score_from >= 0 || request.constraint) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("an embedding is asked for together with max_tokens %d, scores from %d or a grammar",
+                        request.max_tokens, request.score_from));
+  }
+  if (bounds.whole_tokens_max > 0 && prompt_tokens > bounds.whole_tokens_max) {
+    return absl::InvalidArgumentError(absl::StrFormat("the prompt has %d tokens, this encoder reads at most %d at once",
+                                                      prompt_tokens, bounds.whole_tokens_max));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckTenant(const GenerateRequest& request) {
   const Tenant& tenant = request.tenant;
   if (request.timeout <= absl::ZeroDuration()) {
@@ -62,6 +85,7 @@ absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& b
   }
   if (auto status = Validate(request.sampling, bounds.vocabulary); !status.ok()) return status;
   if (auto status = CheckTenant(request); !status.ok()) return status;
+  if (auto status = CheckPooling(request, bounds); !status.ok()) return status;
   if (request.constraint && request.ignore_end) {
     return absl::InvalidArgumentError("ignore_eos cannot be combined with a grammar, which says where the answer ends");
   }
@@ -221,7 +245,10 @@ bool Sequences::Reserve(Sequence& sequence, int64_t positions) {
 
 KvBlocks::Content Sequences::NextContent(const Sequence& sequence) const {
   const int64_t block_tokens = blocks_.block_tokens();
-  // The row of the last token is wanted, and so are those whose scores are.
+  // All rows of some embeddings are wanted,
+  const Pooling pooling = sequence.request.pooling;
+  if (whole_ || (pooling != Pooling::kNone && pooling != Pooling::kLast)) return {};
+  // else the row of the last token, and those whose scores are.
   int64_t end = sequence.known() - 1;
   if (sequence.request.score_from >= 0 && sequence.next_score < sequence.prompt_tokens) {
     end = std::min(end, sequence.next_score - 1);
@@ -279,6 +306,7 @@ void Sequences::Advance(Sequence& sequence, int64_t end) {
 }
 
 void Sequences::Publish(Sequence& sequence) {
+  if (whole_) return;
   const int64_t block_tokens = blocks_.block_tokens();
   const int64_t end = std::min(sequence.scheduled, sequence.known());
   while ((sequence.prefix_blocks() + 1) * block_tokens <= end) {

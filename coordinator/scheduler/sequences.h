@@ -59,7 +59,8 @@ struct Sequence {
   absl::Time deadline = absl::InfiniteFuture();
   int losses = 0;  // Of workers since it last got a token.
   int steps_in_flight = 0;
-  int64_t last_step = 0;  // The last step that took rows of it; the least recent goes first.
+  int64_t last_step = 0;       // The last step that took rows of it; the least recent goes first.
+  std::vector<double> pooled;  // With pooling: what its computed rows give, for means their sum.
   // With banned strings: what was drawn and may still be taken back.
   std::unique_ptr<BannedStrings> banned;
   std::deque<HeldDraw> held;
@@ -86,6 +87,9 @@ struct Sequence {
 struct RequestBounds {
   int64_t vocabulary = 0;
   int64_t sequence_tokens_max = 0;
+  int64_t whole_tokens_max = 0;  // > 0: an encoder, which reads at most so many at once.
+  bool embeddings = true;        // Pooling may be asked, also
+  bool scores = false;           // that of the classification head.
 };
 
 // InvalidArgument names the parameter and the numbers.
@@ -99,6 +103,10 @@ absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& b
 // overtakes the one whose turn it is, so that a long request is not starved.
 class Sequences {
  public:
+  // whole: of an encoder, whose positions depend on what comes behind them. Nothing is found or published then.
+  explicit Sequences(bool whole = false) : whole_(whole) {}
+  bool whole() const { return whole_; }
+
   // InvalidArgument, or what else Matcher::Mask says: the request's grammar cannot begin.
   absl::Status Add(int64_t id, GenerateRequest request, uint64_t fallback_seed,
                    absl::Time deadline = absl::InfiniteFuture());
@@ -159,6 +167,7 @@ class Sequences {
   void EndAccount(const Sequence& sequence);
   KvBlocks::Content ContentAt(const Sequence& sequence, int64_t begin) const;
 
+  const bool whole_;
   KvBlocks blocks_;
   std::map<int64_t, Sequence> waiting_;  // By id, which is the order of arrival.
   std::map<int64_t, Sequence> running_;

@@ -50,6 +50,32 @@ std::vector<int32_t> FakeModel::Answer(std::vector<int32_t> prompt, int64_t max_
   return answer;
 }
 
+std::vector<float> FakeModel::Hidden(uint64_t hash) {
+  return {static_cast<float>(hash >> 56), static_cast<float>(hash >> 48 & 255)};
+}
+
+std::vector<float> FakeModel::Embedding(const std::vector<int32_t>& prompt, Pooling pooling) const {
+  std::vector<float> sum(kWidth, 0.0f), first, last;
+  uint64_t hash = 0;
+  for (const int32_t token : prompt) {
+    hash = Extend(hash, token);
+    last = Hidden(hash);
+    if (first.empty()) first = last;
+    for (size_t i = 0; i < last.size(); ++i) sum[i] += last[i];
+  }
+  switch (pooling) {
+    case Pooling::kFirst:
+      return first;
+    case Pooling::kLast:
+      return last;
+    case Pooling::kScore:
+      return {first[0] - first[1]};
+    default:
+      for (float& value : sum) value = static_cast<float>(double{value} / static_cast<double>(prompt.size()));
+      return sum;
+  }
+}
+
 FakeStage::FakeStage(const FakeModel& model, const proto::LoadRequest& load)
     : model_(model), load_(load), cells_(load.kv_blocks() * load.kv_block_tokens(), -1) {}
 
@@ -110,6 +136,10 @@ FakeStage::Output FakeStage::Run(const proto::StepRequest& step, const std::vect
   const std::map<int64_t, int32_t> best = std::exchange(best_, {});
   for (const proto::StepSequence& sequence : step.sequences()) {
     UpdateTable(sequence);
+    if (model_.encoder && sequence.first_position() != 0) {
+      errors_.push_back(absl::StrFormat("sequence %d of an encoder goes on at %d", sequence.sequence_id(),
+                                        sequence.first_position()));
+    }
     const std::vector<int32_t>& table = tables_[sequence.sequence_id()];
     const size_t first_row = output.rows.size();
     for (int row = 0; row < sequence.rows(); ++row) {
@@ -153,6 +183,14 @@ proto::SequenceResult FakeStage::Answer(const proto::StepSequence& sequence, std
       row.add_candidate_logits(5 - 0.5f * k);
     }
     row.set_logsumexp(model_.LogSumExp());
+  }
+  if (sequence.pooling() != proto::POOLING_NONE) {
+    std::vector<float> pooled = FakeModel::Hidden(sequence.pooling() == proto::POOLING_LAST ? rows.back() : rows[0]);
+    if (sequence.pooling() == proto::POOLING_SCORE) pooled = {pooled[0] - pooled[1]};
+    for (size_t row = 1; row < rows.size() && sequence.pooling() == proto::POOLING_SUM; ++row) {
+      for (size_t i = 0; i < pooled.size(); ++i) pooled[i] += FakeModel::Hidden(rows[row])[i];
+    }
+    result.set_embedding(pooled.data(), pooled.size() * sizeof(float));
   }
   if (sequence.want_full_logits()) {
     std::vector<float> logits;

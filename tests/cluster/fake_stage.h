@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/scheduler/request.h"
 #include "proto/cluster.pb.h"
 
 namespace barn {
@@ -16,6 +17,13 @@ namespace barn {
 // the token that lies k further on (cyclically) has the logit 5 - k / 2.
 struct FakeModel {
   int vocabulary = 50;
+  bool encoder = false;  // Sequences must come whole.
+
+  static constexpr int64_t kWidth = 2;
+  // The hidden state of the row behind a history; small integers, so that sums are exact.
+  static std::vector<float> Hidden(uint64_t hash);
+  // What a cluster must give for a prompt.
+  std::vector<float> Embedding(const std::vector<int32_t>& prompt, Pooling pooling) const;
 
   static uint64_t Extend(uint64_t hash, int32_t token);
   int32_t Best(uint64_t hash) const { return static_cast<int32_t>(hash % vocabulary); }

@@ -24,6 +24,7 @@ CoreOptions OptionsOf(const SimOptions& sim) {
   options.heartbeat = kHeartbeat;
   options.vocabulary = sim.vocabulary;
   options.draft = sim.draft;
+  options.encoder = sim.encoder;
   return options;
 }
 
@@ -62,13 +63,15 @@ CoreOptions TestCoreOptions(int workers) {
   options.exchange_token = "secret";
   options.end_ids = {7};
   options.vocabulary = FakeModel().vocabulary;
+  options.embedding_floats = FakeModel::kWidth;
+  options.has_scores = true;
   options.sequence_tokens_max = 1000;
   return options;
 }
 
 SimCluster::SimCluster(const SimOptions& options)
     : options_(options),
-      model_{.vocabulary = options.vocabulary},
+      model_{.vocabulary = options.vocabulary, .encoder = options.encoder},
       random_(options.seed),
       core_(OptionsOf(options),
             (options.ranks ? RanksPlanner : EvenPlanner)(options.kv_blocks, options.kv_block_tokens)),
@@ -143,6 +146,7 @@ void SimCluster::Perform(const Actions& actions) {
       reply.tokens.push_back(token.id);
       reply.times.push_back(now_);
     }
+    if (!update.embedding.empty()) reply.embedding = update.embedding;
     reply.scores.insert(reply.scores.end(), update.prompt_scores.begin(), update.prompt_scores.end());
     reply.prompt_tokens_done = std::max(reply.prompt_tokens_done, update.prompt_tokens_done);
     reply.cached_tokens = std::max(reply.cached_tokens, update.cached_tokens);

@@ -28,6 +28,7 @@ struct SimOptions {
   int64_t sequence_tokens_max = 1000;
   int vocabulary = FakeModel().vocabulary;
   bool draft = false;
+  bool encoder = false;
   absl::Duration delay_max = absl::Milliseconds(20);    // Of each message.
   absl::Duration compute_max = absl::Milliseconds(10);  // Of each step on each stage, at random;
   absl::Duration compute_step = absl::ZeroDuration();   // and what each takes,
@@ -47,6 +48,7 @@ struct SimReply {
   std::vector<int32_t> tokens;
   std::vector<absl::Time> times;  // When they came.
   std::vector<PromptScore> scores;
+  std::vector<float> embedding;
   int64_t cached_tokens = 0;
   int64_t prompt_tokens_done = 0;
   int ends = 0;

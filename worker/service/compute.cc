@@ -88,7 +88,10 @@ absl::Status Worker::Load(const proto::LoadRequest& request, const WorkerCommand
   stage.limits = {.step_tokens_max = request.step_tokens_max(),
                   .vocabulary = loaded.slice->vocabulary(),
                   .context_tokens = loaded.slice->context_tokens(),
-                  .is_last = is_last};
+                  .is_last = is_last,
+                  .width = loaded.slice->width(),
+                  .encoder = loaded.slice->encoder(),
+                  .has_scores = loaded.slice->has_scores()};
   stage.kv = {.kv_blocks = request.kv_blocks(), .kv_block_tokens = request.kv_block_tokens()};
   stage.frame_wait = options_.frame_wait;
   if (request.ranks() > 1) {

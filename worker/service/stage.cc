@@ -39,8 +39,15 @@ void AddCandidates(const proto::StepSequence& sequence, const LogitRanking& rank
 
 }  // namespace
 
-absl::Status Stage::ComputeLogits(const proto::StepRequest& request, const StepPlan& plan, const StepInput& input,
+absl::Status Stage::ComputeLogits(const proto::StepRequest& request, const StepPlan& plan, const StepInput& step,
                                   proto::StepResult& result) {
+  StepInput input = step;
+  hidden_.resize(plan.hidden_rows.size() * static_cast<size_t>(options_.slice->width()));
+  scores_.resize(plan.score_rows.size());
+  input.hidden_rows = plan.hidden_rows;
+  input.hidden = hidden_;
+  input.score_rows = plan.score_rows;
+  input.scores = scores_;
   std::vector<int32_t> rows;
   rows.reserve(plan.logit_rows.size());
   for (const LogitRow& row : plan.logit_rows) {
@@ -56,10 +63,33 @@ absl::Status Stage::ComputeLogits(const proto::StepRequest& request, const StepP
   for (const proto::StepSequence& sequence : request.sequences()) {
     result.add_sequences()->set_sequence_id(sequence.sequence_id());
   }
-  return options_.slice->ForwardToLogits(input, rows, [&](int64_t first, Tensor logits) {
+  BARN_RETURN_IF_ERROR(options_.slice->ForwardToLogits(input, rows, [&](int64_t first, Tensor logits) {
     AddScores(request, chunk_of(first, logits), logits, result);  // Before edits: a score is about the model.
     AddLastRows(request, plan, chunk_of(first, logits), logits, result);
-  });
+  }));
+  AddEmbeddings(plan, result);
+  return absl::OkStatus();
+}
+
+void Stage::AddEmbeddings(const StepPlan& plan, proto::StepResult& result) const {
+  const auto width = static_cast<size_t>(options_.slice->width());
+  std::vector<float> embedding;
+  for (const PooledRows& pooled : plan.pooled) {
+    const auto first = static_cast<size_t>(pooled.first);
+    if (pooled.score) {
+      embedding.assign(1, scores_[first]);
+    } else if (pooled.count == 1) {
+      embedding.assign(hidden_.begin() + static_cast<int64_t>(first * width),
+                       hidden_.begin() + static_cast<int64_t>((first + 1) * width));
+    } else {
+      std::vector<double> sums(width, 0);
+      for (size_t row = first; row < first + static_cast<size_t>(pooled.count); ++row) {
+        for (size_t i = 0; i < width; ++i) sums[i] += hidden_[row * width + i];
+      }
+      embedding.assign(sums.begin(), sums.end());
+    }
+    result.mutable_sequences(pooled.sequence)->set_embedding(embedding.data(), embedding.size() * sizeof(float));
+  }
 }
 
 void Stage::AddScores(const proto::StepRequest& request, std::span<const LogitRow> rows, Tensor logits,

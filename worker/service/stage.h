@@ -48,6 +48,8 @@ class Stage {
                        proto::StepResult& result);
   absl::Status ComputeLogits(const proto::StepRequest& request, const StepPlan& plan, const StepInput& input,
                              proto::StepResult& result);
+  // What embeddings are made of, from the rows that StepPlan::hidden_rows and score_rows name.
+  void AddEmbeddings(const StepPlan& plan, proto::StepResult& result) const;
   // What the sequences of some rows with logits asked for.
   void AddScores(const proto::StepRequest& request, std::span<const LogitRow> rows, Tensor logits,
                  proto::StepResult& result);
@@ -65,6 +67,8 @@ class Stage {
   BlockTables tables_;
   int64_t last_step_ = INT64_MIN;
   std::vector<float> activations_;  // [step_tokens_max, D], what the next stage gets.
+  std::vector<float> hidden_;       // [hidden rows, D]
+  std::vector<float> scores_;       // [score rows]
   std::vector<LogitRanking> rankings_;
   BestCandidates best_;       // Of the last step.
   BestCandidates best_next_;  // Of the one that runs.

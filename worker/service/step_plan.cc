@@ -25,6 +25,10 @@ absl::Status CheckRows(const proto::StepSequence& sequence, const StepLimits& li
     return absl::InvalidArgumentError(
         absl::StrFormat("sequence %d: %d rows with %d tokens", id, sequence.rows(), sequence.tokens_size()));
   }
+  if (limits.encoder && sequence.first_position() != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "sequence %d of an encoder goes on at position %d, it must come whole", id, sequence.first_position()));
+  }
   if (sequence.first_position() < 0 || sequence.first_position() > limits.context_tokens - sequence.rows()) {
     return absl::InvalidArgumentError(absl::StrFormat("sequence %d: positions %d+%d, the context has %d", id,
                                                       sequence.first_position(), sequence.rows(),
@@ -36,6 +40,23 @@ absl::Status CheckRows(const proto::StepSequence& sequence, const StepLimits& li
           absl::StrFormat("sequence %d: token %d, the vocabulary has %d", id, token, limits.vocabulary));
     }
   }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPooling(const proto::StepSequence& sequence, const StepLimits& limits, int64_t* result_bytes) {
+  const int64_t id = sequence.sequence_id();
+  const bool pooled = sequence.pooling() != proto::POOLING_NONE;
+  if (!proto::Pooling_IsValid(sequence.pooling()) ||
+      (sequence.pooling() == proto::POOLING_SCORE && !limits.has_scores)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("sequence %d: the model has no pooling %d", id, sequence.pooling()));
+  }
+  const bool wants_logits = sequence.want_candidates() || sequence.want_full_logits() || sequence.targets_size() > 0;
+  if (wants_logits && (pooled || limits.encoder)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("sequence %d: logits %s", id, pooled ? "and an embedding" : "of an encoder"));
+  }
+  *result_bytes += pooled ? limits.width * static_cast<int64_t>(sizeof(float)) : 0;
   return absl::OkStatus();
 }
 
@@ -62,13 +83,14 @@ absl::Status CheckWishes(const proto::StepSequence& sequence, const StepLimits& 
     return absl::InvalidArgumentError(absl::StrFormat("sequence %d: candidates of %d rows before the last, of %d rows",
                                                       id, sequence.more_candidate_rows(), sequence.rows()));
   }
+  BARN_RETURN_IF_ERROR(CheckPooling(sequence, limits, result_bytes));
   const int64_t candidate_rows = sequence.want_candidates() ? 1 + int64_t{sequence.more_candidate_rows()} : 0;
   *result_bytes += candidate_rows * (sequence.candidates() + int64_t{2}) * kCandidateBytes;
   *result_bytes += sequence.want_full_logits() ? limits.vocabulary * static_cast<int64_t>(sizeof(float)) : 0;
   *result_bytes += sequence.targets_size() * (sequence.target_candidates() + int64_t{4}) * kCandidateBytes;
   if (*result_bytes > kResultBytesMax) {
     return absl::ResourceExhaustedError(
-        absl::StrFormat("sequence %d: the step asks for more than %d bytes of logits", id, kResultBytesMax));
+        absl::StrFormat("sequence %d: the step asks for more than %d bytes", id, kResultBytesMax));
   }
   return absl::OkStatus();
 }
@@ -105,6 +127,18 @@ void AddLogitRows(const proto::StepSequence& sequence, int index, int64_t first_
   }
 }
 
+void AddPooled(const proto::StepSequence& sequence, int index, int64_t first_row, StepPlan& plan) {
+  const proto::Pooling pooling = sequence.pooling();
+  if (pooling == proto::POOLING_NONE) return;
+  const bool score = pooling == proto::POOLING_SCORE;
+  std::vector<int32_t>& rows = score ? plan.score_rows : plan.hidden_rows;
+  PooledRows& pooled = plan.pooled.emplace_back();
+  pooled = {.sequence = index, .first = static_cast<int64_t>(rows.size()), .count = 1, .score = score};
+  if (pooling == proto::POOLING_SUM) pooled.count = sequence.rows();
+  const int64_t first = pooling == proto::POOLING_LAST ? sequence.rows() - 1 : 0;
+  for (int64_t row = 0; row < pooled.count; ++row) rows.push_back(static_cast<int32_t>(first_row + first + row));
+}
+
 }  // namespace
 
 absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepLimits& limits,
@@ -131,6 +165,7 @@ absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepL
         }
       }
       AddLogitRows(sequence, static_cast<int>(seen.size()) - 1, plan.rows, plan.logit_rows);
+      AddPooled(sequence, static_cast<int>(seen.size()) - 1, plan.rows, plan);
     }
     plan.rows += sequence.rows();
     if (plan.rows > limits.step_tokens_max) {

@@ -18,6 +18,9 @@ struct StepLimits {
   int64_t vocabulary = 0;
   int64_t context_tokens = 0;
   bool is_last = false;
+  int64_t width = 0;
+  bool encoder = false;     // Sequences come whole; nothing but pooling may be asked of them.
+  bool has_scores = false;  // POOLING_SCORE may be asked.
 };
 
 // One row whose logits the last stage wants.
@@ -29,6 +32,15 @@ struct LogitRow {
   bool more = false;  // A row before it, and candidates are wanted of it.
 };
 
+// What a sequence's embedding is made of: rows [first, first + count) of StepPlan::hidden_rows, or entry `first` of
+// score_rows.
+struct PooledRows {
+  int sequence = 0;  // Index in the request.
+  int64_t first = 0;
+  int64_t count = 0;
+  bool score = false;
+};
+
 // The best candidate of each sequence of which a step wanted exactly one, by sequence id.
 using BestCandidates = std::map<int64_t, int32_t>;
 
@@ -37,7 +49,10 @@ struct StepPlan {
   std::vector<SequenceStep> sequences;
   std::vector<std::vector<LogitChange>> changes;  // By sequence.
   std::vector<LogitMask> masks;                   // By sequence.
-  std::vector<LogitRow> logit_rows;               // Empty unless this is the last stage.
+  std::vector<LogitRow> logit_rows;               // This and the next are empty unless this is the last stage.
+  std::vector<PooledRows> pooled;
+  std::vector<int32_t> hidden_rows;  // In the step.
+  std::vector<int32_t> score_rows;
   int64_t rows = 0;
 };
 

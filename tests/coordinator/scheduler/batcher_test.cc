@@ -241,5 +241,32 @@ TEST_F(BatcherTest, SendsEditsAndReleases) {
   EXPECT_THAT(request_.released_sequences(), ElementsAre(2));
 }
 
+TEST_F(BatcherTest, EmbeddingsAskForTheRowsThatMakeThem) {
+  limits_.embedding_floats = 5;
+  const auto add = [&](Pooling pooling) {
+    GenerateRequest request;
+    request.prompt.resize(20);
+    std::iota(request.prompt.begin(), request.prompt.end(), 30 * static_cast<int>(last_id_));
+    request.max_tokens = 0;
+    request.pooling = pooling;
+    return Add(std::move(request)).id;
+  };
+  const std::map<int64_t, Pooling> wanted = {{add(Pooling::kMean), Pooling::kMean},
+                                             {add(Pooling::kFirst), Pooling::kFirst},
+                                             {add(Pooling::kLast), Pooling::kLast}};
+  std::map<int64_t, std::vector<std::pair<int64_t, int64_t>>> pooled;  // (end of the rows, floats)
+  for (int i = 0; i < 6; ++i) {
+    for (const StepSlice& slice : Build().slices) {
+      if (slice.pooling == Pooling::kNone) continue;
+      EXPECT_EQ(slice.pooling, wanted.at(slice.sequence_id));
+      pooled[slice.sequence_id].emplace_back(slice.first_position + slice.rows, slice.embedding_floats);
+    }
+  }
+  EXPECT_EQ(pooled.at(1).back(), Row(20, 5));
+  EXPECT_GE(pooled.at(1).size(), 2u);  // Of every chunk.
+  EXPECT_EQ(pooled.at(2).size(), 1u);
+  EXPECT_THAT(pooled.at(3), ElementsAre(Row(20, 5)));
+}
+
 }  // namespace
 }  // namespace barn

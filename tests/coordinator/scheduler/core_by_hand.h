@@ -31,6 +31,7 @@ class CoreTest : public ::testing::Test {
       EXPECT_EQ(all.finish, FinishReason::kNone) << "an update after the last";
       all.tokens.insert(all.tokens.end(), update.tokens.begin(), update.tokens.end());
       all.prompt_scores.insert(all.prompt_scores.end(), update.prompt_scores.begin(), update.prompt_scores.end());
+      all.embedding.insert(all.embedding.end(), update.embedding.begin(), update.embedding.end());
       all.finish = update.finish;
       all.status = update.status;
     }

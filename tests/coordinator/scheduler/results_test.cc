@@ -260,5 +260,24 @@ TEST(ApplyResult, APromptThatIsOnlyScoredEndsWhenAllOfItIsComputed) {
   EXPECT_EQ(ApplyResult(slice, nullptr, {}, sequence, update), FinishReason::kLength);
 }
 
+TEST(MatchResults, EmbeddingsAreFiniteAndAsLongAsAskedFor) {
+  BatchStep step;
+  step.slices.push_back({.sequence_id = 9, .rows = 2, .pooling = Pooling::kMean, .embedding_floats = 3});
+  const auto with = [](std::vector<float> values) {
+    proto::StepResult result;
+    result.add_sequences()->set_sequence_id(9);
+    result.mutable_sequences(0)->set_embedding(values.data(), values.size() * sizeof(float));
+    return result;
+  };
+  EXPECT_TRUE(MatchResults(step, with({1, -2, 3}), kVocabulary).ok());
+  for (const std::vector<float>& values : {std::vector<float>{}, {1, 2}, {1, 2, 3, 4}, {1, NAN, 2}, {1, 2, INFINITY}}) {
+    const auto matched = MatchResults(step, with(values), kVocabulary);
+    EXPECT_THAT(matched.status().message(), HasSubstr("embedding")) << values.size();
+  }
+  EXPECT_THAT(MatchResults(step, {}, kVocabulary).status().message(), HasSubstr("no result"));
+  step.slices[0].embedding_floats = 0;
+  EXPECT_THAT(MatchResults(step, with({1}), kVocabulary).status().message(), HasSubstr("0 were asked for"));
+}
+
 }  // namespace
 }  // namespace barn
