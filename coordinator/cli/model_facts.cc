@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "coordinator/cli/commands.h"
 #include "sharding/file_type.h"
+#include "sharding/model_config.h"
 #include "sharding/store/sha256.h"
 
 namespace barn {
@@ -41,6 +42,20 @@ nlohmann::json HeaderJson(const GgufMetadata& metadata) {
   return header;
 }
 
+// A model of no known architecture says nothing of embeddings, and is not served either.
+EmbeddingFacts ReadEmbeddingFacts(const GgufModel& model) {
+  EmbeddingFacts facts;
+  const absl::StatusOr<ModelConfig> config = ReadModelConfig(model);
+  if (!config.ok()) return facts;
+  facts.encoder = config->encoder;
+  facts.scores = config->score_labels == 1;
+  facts.width = config->width;
+  facts.pooling_known = config->pooling != PoolingType::kUnspecified && config->pooling != PoolingType::kNone;
+  if (config->pooling == PoolingType::kCls || config->pooling == PoolingType::kRank) facts.pooling = Pooling::kFirst;
+  if (config->pooling == PoolingType::kLast) facts.pooling = Pooling::kLast;
+  return facts;
+}
+
 }  // namespace
 
 ModelFacts ReadModelFacts(const GgufModel& model, const std::string& chat_template) {
@@ -60,6 +75,7 @@ ModelFacts ReadModelFacts(const GgufModel& model, const std::string& chat_templa
   facts.quantization = FileTypeName(metadata.Int("general.file_type").value_or(-1)).value_or("unknown");
   facts.license = metadata.String("general.license").value_or("");
   facts.embedding_length = metadata.Int(facts.family + ".embedding_length").value_or(0);
+  facts.embedding = ReadEmbeddingFacts(model);
   facts.chat_template = chat_template;
   facts.digest = Sha256Hex(identity);
   facts.server_version = std::string(BarnVersion());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -44,6 +45,7 @@ class Answer {
 struct GenerationJob {
   std::vector<GenerateRequest> requests;
   std::unique_ptr<Answer> answer;
+  size_t at_once = SIZE_MAX;  // No more are with the engine at a time.
 };
 
 // A route knows its reply at once, needs the engine, or has an error for the dialect to word.

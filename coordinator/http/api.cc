@@ -10,6 +10,7 @@
 #include "coordinator/accounts/usage_json.h"
 #include "coordinator/http/anthropic/anthropic_routes.h"
 #include "coordinator/http/api_error.h"
+#include "coordinator/http/embeddings/embedding_routes.h"
 #include "coordinator/http/json_reply.h"
 #include "coordinator/http/native/native_routes.h"
 #include "coordinator/http/ollama/ollama_models.h"
@@ -86,6 +87,11 @@ constexpr ApiRoute kRoutes[] = {
     {"/v1/completions", "POST", &OpenAiCompletion},
     {"/v1/chat/completions", "POST", &OpenAiChat},
     {"/v1/responses", "POST", &OpenAiResponse},
+    {"/v1/embeddings", "POST", &OpenAiEmbed},
+    {"/v1/rerank", "POST", &Rerank},
+    {"/rerank", "POST", &Rerank},
+    {"/api/embed", "POST", &OllamaEmbedRoute},
+    {"/api/embeddings", "POST", &OllamaEmbeddingsRoute},
     {"/api/chat", "POST", &OllamaChat},
     {"/api/copy", "POST", &OllamaCopy, Access::kRead},
     {"/api/create", "POST", &OllamaCreate, Access::kRead},

@@ -22,8 +22,9 @@ class Generation {
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
 
-  // Submits all requests in order. On the first refusal returns it, and those before are cancelled.
-  absl::Status Start(std::vector<GenerateRequest> requests);
+  // Submits the requests in order, not more than at_once; the others follow as those before them end. On the first
+  // refusal returns it, and those before are cancelled.
+  absl::Status Start(std::vector<GenerateRequest> requests, size_t at_once = SIZE_MAX);
 
   // What came since the last call, in order for each choice.
   std::vector<ChoiceUpdate> Take();
@@ -34,8 +35,16 @@ class Generation {
  private:
   static constexpr int64_t kEnded = -1;
 
+  absl::Status SubmitNext();
+  // Makes room for the next. A refusal counts as the end of the one that was refused; a full queue waits while others
+  // of this request run.
+  void GoOn(std::vector<ChoiceUpdate>& updates);
+
   Engine& engine_;
   const std::shared_ptr<Mailbox> mailbox_;
+  std::vector<GenerateRequest> requests_;  // From ids_.size() on: not submitted yet.
+  size_t running_ = 0;
+  size_t at_once_ = SIZE_MAX;
   std::vector<int64_t> ids_;  // By choice; kEnded: nothing to cancel.
 };
 

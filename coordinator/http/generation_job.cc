@@ -17,6 +17,13 @@ int64_t ContextTokens(const ServedModel& model, const EngineState& engine) {
 
 std::optional<ApiError> CheckShared(const ServedModel& model, const SharedFields& shared) {
   if (!shared.model.empty() && !Serves(model, shared.model)) return ModelNotFound(shared.model);
+  if (model.facts.embedding.encoder) {
+    ApiError error =
+        BadParam("model", absl::StrCat("'", model.id, "' is an encoder: it gives embeddings",
+                                       model.facts.embedding.scores ? " and scores" : "", ", and generates no text"));
+    error.code = "model_generates_no_text";
+    return error;
+  }
   for (const auto& [id, bias] : shared.sampling.logit_bias) {
     if (id >= model.tokenizer.size()) {
       return BadParam("logit_bias",

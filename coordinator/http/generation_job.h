@@ -22,7 +22,7 @@ bool Serves(const ServedModel& model, absl::string_view name);
 // Longest prompt plus answer: what the engine can hold now, else the model's number; 0 if neither is known yet.
 int64_t ContextTokens(const ServedModel& model, const EngineState& engine);
 
-// 404 for another model, 400 for sampling that the vocabulary does not allow.
+// 404 for another model, 400 for a model that generates nothing and for sampling that the vocabulary does not allow.
 std::optional<ApiError> CheckShared(const ServedModel& model, const SharedFields& shared);
 
 // Checks that prompt and answer fit together. Both numbers stand in the message, since nothing is ever cut.

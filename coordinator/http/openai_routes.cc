@@ -30,6 +30,9 @@ Json ModelEntry(const ServedModel& model, const EngineState& engine) {
           {"barn",
            {{"chat_template", ChatTemplateState(model)},
             {"context_tokens", ContextTokens(model, engine)},
+            {"generates", !model.facts.embedding.encoder},
+            {"embedding_length", model.facts.embedding.width},
+            {"reranks", model.facts.embedding.scores},
             {"tools", tools},
             {"reasoning", reasons}}}};
 }

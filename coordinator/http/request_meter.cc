@@ -37,7 +37,7 @@ void RequestMeter::Ask(const std::vector<GenerateRequest>& requests) {
   last_token_.assign(requests.size(), absl::InfinitePast());
   ended_.assign(requests.size(), false);
   for (size_t i = 0; i < requests.size(); ++i) {
-    const bool shared = i > 0 && requests[i].prompt == requests[i - 1].prompt;
+    const bool shared = i > 0 && requests[i].pooling == Pooling::kNone && requests[i].prompt == requests[i - 1].prompt;
     if (!shared) prompt_tokens_ += static_cast<int64_t>(requests[i].prompt.size());
   }
 }

@@ -7,11 +7,21 @@
 
 #include <nlohmann/json.hpp>
 
+#include "coordinator/scheduler/request.h"
 #include "coordinator/text/chat_template.h"
 #include "coordinator/text/grammar/grammar_cache.h"
 #include "coordinator/text/tokenizer.h"
 
 namespace barn {
+
+// What the model gives as an embedding model.
+struct EmbeddingFacts {
+  bool encoder = false;              // It generates nothing.
+  Pooling pooling = Pooling::kMean;  // Of its embeddings, unless a request says otherwise.
+  bool pooling_known = false;        // The model's file says so; it was made for embeddings.
+  bool scores = false;               // It has a classification head of one label, for reranking.
+  int64_t width = 0;                 // Numbers of a vector.
+};
 
 // What a model's file says about it, for those who ask.
 struct ModelFacts {
@@ -23,6 +33,7 @@ struct ModelFacts {
   std::string digest = {};  // 64 hexadecimal digits that change with what the file's header tells.
   int64_t size_bytes = 0;
   int64_t embedding_length = 0;
+  EmbeddingFacts embedding = {};
   nlohmann::json header = nlohmann::json::object();  // Keys of the file but long lists.
   std::string server_version = {};
 };

@@ -41,7 +41,7 @@ net::awaitable<void> Session::Generate(GenerationJob job, std::shared_ptr<const 
     });
   });
   meter.Ask(job.requests);
-  if (absl::Status status = generation.Start(std::move(job.requests)); !status.ok()) {
+  if (absl::Status status = generation.Start(std::move(job.requests), job.at_once); !status.ok()) {
     co_await WriteError(FromStatus(status));
     co_return;
   }

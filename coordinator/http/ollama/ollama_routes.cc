@@ -104,7 +104,9 @@ Json Details(const ModelFacts& facts) {
 }
 
 Json Capabilities(const ServedModel& model) {
-  Json list = Json::array({"completion"});
+  Json list = Json::array();
+  if (!model.facts.embedding.encoder) list.push_back("completion");
+  if (model.facts.embedding.encoder || model.facts.embedding.pooling_known) list.push_back("embedding");
   if (model.chat_template != nullptr && model.chat_template->knows_tools()) list.push_back("tools");
   if (model.chat_template != nullptr && model.chat_template->format().reasons()) list.push_back("thinking");
   return list;

@@ -27,6 +27,17 @@ std::vector<int32_t> RepeatPrompt(const GenerateRequest& request) {
   return answer;
 }
 
+std::vector<float> FakeEmbedding(const std::vector<int32_t>& prompt, Pooling pooling) {
+  std::vector<float> values(pooling == Pooling::kScore ? 1 : kFakeEmbeddingWidth, 0.0f);
+  for (const int32_t token : prompt) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] += static_cast<float>((token * (static_cast<int32_t>(i) + 3)) % 17 - 8);
+    }
+  }
+  if (pooling == Pooling::kLast) values[0] += 1;
+  return values;
+}
+
 FakeEngine::FakeEngine(Options options) : options_(std::move(options)) {
   state_.ready = true;
   state_.context_tokens_max = options_.context_tokens;
@@ -119,6 +130,9 @@ RequestUpdate FakeEngine::Advance(int64_t id, Running& running) const {
     const int32_t token = running.answer[running.done++];
     update.tokens.push_back(
         {.id = token, .logprob = kLogprob, .top = Top(token, request.top_logprobs), .full_logits = {}});
+  }
+  if (running.done == total && request.pooling != Pooling::kNone) {
+    update.embedding = FakeEmbedding(request.prompt, request.pooling);
   }
   if (running.done == total) update.finish = running.ends ? FinishReason::kEnd : FinishReason::kLength;
   return update;

@@ -17,6 +17,10 @@ namespace barn {
 // The prompt without its first token, again and again.
 std::vector<int32_t> RepeatPrompt(const GenerateRequest& request);
 
+// The embedding that the fake engine gives for a prompt; of kScore one number.
+inline constexpr int64_t kFakeEmbeddingWidth = 8;
+std::vector<float> FakeEmbedding(const std::vector<int32_t>& prompt, Pooling pooling);
+
 // An engine without a model: each step gives every request its next scripted token. Thread-safe.
 class FakeEngine final : public Engine {
  public:

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "coordinator/http/embeddings/embedding_request.h"
 #include "coordinator/http/json_reader.h"
 #include "coordinator/http/native/native_request.h"
 #include "coordinator/http/openai_request.h"
@@ -28,6 +29,25 @@ void RequireShared(const SharedFields& shared, size_t prompts) {
   Require(shared.max_tokens.value_or(1) >= 0);
 }
 
+void ReadEmbeddings(const nlohmann::json& json) {
+  for (const auto read : {&ReadOpenAiEmbeddings, &ReadOllamaEmbed, &ReadOllamaEmbeddings}) {
+    EmbeddingRequest request;
+    const std::optional<ApiError> error = read(json, request);
+    if (!error.has_value()) {
+      Require(static_cast<int64_t>(request.inputs.size()) <= kEmbeddingInputsMax);
+      Require(request.dimensions.value_or(1) >= 1 && request.dimensions.value_or(1) <= kDimensionsMax);
+    }
+    RequireError(error);
+  }
+  RerankRequest rerank;
+  const std::optional<ApiError> error = ReadRerank(json, rerank);
+  if (!error.has_value()) {
+    Require(!rerank.query.empty() && !rerank.documents.empty() && rerank.top_n >= 1);
+    Require(static_cast<int64_t>(rerank.documents.size()) <= kEmbeddingInputsMax);
+  }
+  RequireError(error);
+}
+
 void ReadBody(const std::string& body) {
   const auto json = ReadJson(body, {.depth_max = 16, .values_max = 10'000});
   if (!json.ok()) return RequireError(FromStatus(json.status()));
@@ -44,6 +64,7 @@ void ReadBody(const std::string& body) {
     Require(chat.tool_specs.size() <= kToolsMax);
   }
   RequireError(error);
+  ReadEmbeddings(*json);
   for (const auto read : {&ReadNativeCompletion, &ReadNativeInfill}) {
     NativeRequest native;
     error = read(*json, native);

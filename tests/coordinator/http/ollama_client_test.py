@@ -129,6 +129,24 @@ def loads_and_unloads(suite):
     expect_equal(chat(suite, [], keep_alive=0).done_reason, "unload")
 
 
+def embeds(suite):
+    suite.calls += 6
+    one = suite.check("embed", plain(suite.client.embed(suite.model, input="A small cat")))
+    two = suite.check("embed", plain(suite.client.embed(f"{suite.model}:latest", input=["A small cat", "A large ship"])))
+    expect_equal(two["embeddings"][0], one["embeddings"][0])
+    expect(two["embeddings"][0] != two["embeddings"][1], two)
+    expect(two["prompt_eval_count"] > one["prompt_eval_count"] > 0, two)
+    for vector in two["embeddings"]:
+        expect(abs(sum(v * v for v in vector) - 1) < 1e-4, "vectors have length 1")
+    short = suite.client.embed(suite.model, input="A small cat", dimensions=4, truncate=False, keep_alive="5m")
+    expect_equal(len(short.embeddings[0]), 4)
+    old = suite.check("embeddings_legacy", plain(suite.client.embeddings(suite.model, prompt="A small cat")))
+    scale = sum(v * v for v in old["embedding"]) ** 0.5
+    expect(all(abs(a / scale - b) < 1e-5 for a, b in zip(old["embedding"], one["embeddings"][0])), old)
+    expect_equal(refused(ollama.ResponseError, lambda: suite.client.embed("no-such", input="x")).status_code, 404)
+    expect_equal(list(suite.client.embed(suite.model, input=[]).embeddings), [])
+
+
 def lists(suite):
     suite.calls += 4
     names = [m.model for m in suite.client.list().models]
@@ -170,6 +188,6 @@ def errors_have_their_status(suite):
 if __name__ == "__main__":
     client_suite.run("Ollama", make, [
         chats_and_streams_agree, generates_and_streams_agree, calls_are_objects, python_functions_are_tools, two_step_loop, thinking,
-        options_matter, loads_and_unloads, lists, the_store_is_fixed,
+        options_matter, loads_and_unloads, embeds, lists, the_store_is_fixed,
         errors_have_their_status,
     ])

@@ -98,6 +98,28 @@ def stops(url):
     expect_equal(choice.finish_reason, "stop")
 
 
+def embeddings(url):
+    inputs = ["A small cat", "A large ship", "A small cat"]
+    # The client asks for base64 and decodes it; as numbers they are the same floats.
+    answer = client(url).embeddings.create(model=model(url), input=inputs)
+    plain = client(url).embeddings.create(model=model(url), input=inputs, encoding_format="float")
+    vectors = [item.embedding for item in answer.data]
+    expect_equal([item.index for item in answer.data], [0, 1, 2])
+    expect_equal([[round(v, 6) for v in item.embedding] for item in plain.data], [[round(v, 6) for v in one] for one in vectors])
+    expect_equal(vectors[0], vectors[2])
+    expect(vectors[0] != vectors[1], vectors[0])
+    for vector in vectors:
+        expect(math.isclose(sum(v * v for v in vector), 1, rel_tol=1e-5), "vectors have length 1")
+    expect(answer.usage.prompt_tokens > 6 and answer.usage.total_tokens == answer.usage.prompt_tokens, answer.usage)
+    short = client(url).embeddings.create(model=model(url), input=inputs[0], dimensions=4).data[0].embedding
+    scale = math.sqrt(sum(v * v for v in vectors[0][:4]))
+    expect(all(math.isclose(a, b / scale, rel_tol=1e-4, abs_tol=1e-6) for a, b in zip(short, vectors[0])), short)
+    expect_equal(len(short), 4)
+    ids = client(url).embeddings.create(model=model(url), input=[[5, 6, 7], [8]])
+    expect_equal(ids.usage.prompt_tokens, 4)
+    expect_equal(client(url).embeddings.create(model=model(url), input=[5, 6, 7]).data[0].embedding, ids.data[0].embedding)
+
+
 def errors_have_their_class(url):
     def refused(kind, **settings):
         try:
@@ -128,5 +150,5 @@ def streams_side_by_side(url):
 if __name__ == "__main__":
     http_under_trial.run([
         lists_models, completes, streams_the_same_text, several_prompts_and_choices, completion_logprobs, chats, chat_logprobs,
-        stops, errors_have_their_class, streams_side_by_side,
+        stops, embeddings, errors_have_their_class, streams_side_by_side,
     ])

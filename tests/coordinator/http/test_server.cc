@@ -41,6 +41,7 @@ ServedModel TestModel() {
                     .quantization = "Q4_K_M",
                     .digest = std::string(64, 'a'),
                     .size_bytes = 1,
+                    .embedding = {.pooling_known = true, .scores = true, .width = kFakeEmbeddingWidth},
                     .server_version = "0.0.0"}};
 }
 
