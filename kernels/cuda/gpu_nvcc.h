@@ -13,6 +13,12 @@
 #define BARN_SHARED(T, name, dims) __shared__ T name dims
 #define BARN_UNROLL _Pragma("unroll")
 // Where a lane is in the source: a parameter for functions that wrap a warp operation. Only the simulator uses it.
+// For a loop around products of tensor cores: sm_75 takes two to four instructions for one, and runs out of registers.
+#if __CUDA_ARCH__ >= 800
+#define BARN_UNROLL_FROM_80 BARN_UNROLL
+#else
+#define BARN_UNROLL_FROM_80 _Pragma("unroll 1")
+#endif
 #define BARN_SITE_PARAM
 #define BARN_SITE
 
@@ -56,6 +62,14 @@ __device__ __forceinline__ T* DynamicShared() {
 __device__ __forceinline__ float HalfToFloat(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 __device__ __forceinline__ uint16_t FloatToHalf(float value) { return __half_as_ushort(__float2half_rn(value)); }
 // Two halves, the first in the low bits.
+// The same pointer, as one value in registers: what is added to it later is one addition. Left alone, the compiler
+// takes its parts together anew for every load of a loop.
+template <class T>
+__device__ __forceinline__ T* Settled(T* p) {
+  asm("" : "+l"(p));
+  return p;
+}
+
 __device__ __forceinline__ uint32_t FloatsToHalves(float low, float high) {
   const __half2 pair = __floats2half2_rn(low, high);
   return *reinterpret_cast<const uint32_t*>(&pair);

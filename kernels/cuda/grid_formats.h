@@ -51,10 +51,12 @@ __device__ __forceinline__ void PutTernary(const void* grid, uint32_t index, boo
 
 __device__ __forceinline__ float Odd(uint32_t n) { return static_cast<float>(2 * n + 1); }
 
-struct FormatIQ2_XXS {
-  static constexpr int kUnits = 2;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = false;
+template <int units, Scaling scaling>
+struct GridTrait : FormatTrait<units, scaling> {
+  static constexpr bool kGrid = true;
+};
+
+struct FormatIQ2_XXS : GridTrait<2, Scaling::kScale> {
   struct Raw {
     uint4 words;
     uint16_t d;
@@ -72,10 +74,7 @@ struct FormatIQ2_XXS {
   }
 };
 
-struct FormatIQ2_XS {
-  static constexpr int kUnits = 2;
-  static constexpr bool kSixteens = true;
-  static constexpr bool kHasMin = false;
+struct FormatIQ2_XS : GridTrait<2, Scaling::kSixteens> {
   struct Raw {
     uint4 words;
     uint16_t scales;
@@ -97,10 +96,7 @@ struct FormatIQ2_XS {
   }
 };
 
-struct FormatIQ2_S {
-  static constexpr int kUnits = 2;
-  static constexpr bool kSixteens = true;
-  static constexpr bool kHasMin = false;
+struct FormatIQ2_S : GridTrait<2, Scaling::kSixteens> {
   struct Raw {
     uint4 words;
     uint32_t upper_and_scales;
@@ -123,10 +119,7 @@ struct FormatIQ2_S {
   }
 };
 
-struct FormatIQ3_XXS {
-  static constexpr int kUnits = 2;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = false;
+struct FormatIQ3_XXS : GridTrait<2, Scaling::kScale> {
   struct Raw {
     uint4 indices;
     uint2 signs;
@@ -146,10 +139,7 @@ struct FormatIQ3_XXS {
   }
 };
 
-struct FormatIQ3_S {
-  static constexpr int kUnits = 2;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = false;
+struct FormatIQ3_S : GridTrait<2, Scaling::kScale> {
   struct Raw {
     uint4 indices;
     uint2 signs;
@@ -175,10 +165,7 @@ struct FormatIQ3_S {
   }
 };
 
-struct FormatIQ1_S {
-  static constexpr int kUnits = 2;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = false;
+struct FormatIQ1_S : GridTrait<2, Scaling::kScale> {
   struct Raw {
     uint2 low;
     uint32_t words;
@@ -198,10 +185,7 @@ struct FormatIQ1_S {
   }
 };
 
-struct FormatIQ1_M {
-  static constexpr int kUnits = 2;
-  static constexpr bool kSixteens = true;
-  static constexpr bool kHasMin = false;
+struct FormatIQ1_M : GridTrait<2, Scaling::kSixteens> {
   struct Raw {
     uint2 low;
     uint32_t upper;

@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(kMatMulThreads) MatMulKernel(MatMulParams p) {
     }
     __syncthreads();
     if (unit + kTileUnits < p.units) pair = LoadPair<Format>(row, unit + kTileUnits + my_unit, p.units);
-    BARN_UNROLL for (int u = 0; u < kTileUnits; ++u) {
+    BARN_UNROLL_FROM_80 for (int u = 0; u < kTileUnits; ++u) {
       const uint32_t* low = &weight_codes[warp_row + g][8 * u + q];
       const uint32_t* high = &weight_codes[warp_row + g + 8][8 * u + q];
       const uint32_t a[4] = {low[0], high[0], low[4], high[4]};

@@ -8,11 +8,13 @@
 namespace barn::gpu {
 
 inline constexpr int kMatVecWarps = 4;
-// On a multiprocessor: with 8, of 64 registers a thread, some formats spill; with 7 two rows of IQ3_S do.
+// On a multiprocessor: with 8, of 64 registers a thread, some formats spill; with 7 two rows of IQ3_S and Q3_K do.
 template <class Format, int kRows>
 inline constexpr int kMatVecBlocks = 7;
 template <>
 inline constexpr int kMatVecBlocks<FormatIQ3_S, 2> = 6;
+template <>
+inline constexpr int kMatVecBlocks<FormatQ3_K, 2> = 6;
 
 struct MatVecParams {
   const uint8_t* planes[kMaxPlanes];
@@ -55,6 +57,16 @@ __device__ __forceinline__ float UnitProduct(const WeightUnit& w, const uint4 (&
   return __uint_as_float(scale.x) * value;
 }
 
+// Where a row begins. Formats that look codes up need the registers that it takes.
+template <class Format>
+__device__ __forceinline__ const uint8_t* RowStart(const uint8_t* p) {
+  if constexpr (Format::kGrid) {
+    return p;
+  } else {
+    return Settled(p);
+  }
+}
+
 // Lanes share a row: lane i of row_lanes takes units i * kUnits, and so on every row_lanes * kUnits; a group of lanes
 // has kRows rows, whose loads are all on their way before the first is used. blockIdx.y: the pair of a routed product.
 template <class Format, int kColumns, int kRows>
@@ -73,11 +85,16 @@ __global__ void __launch_bounds__(kMatVecWarps * 32, kMatVecBlocks<Format, kRows
   BARN_UNROLL for (int r = 0; r < kRows; ++r) {
     // Lanes behind the last row read it too, so that all stay together; they store nothing.
     const int64_t row = matrix_row + min(first_row + static_cast<uint32_t>(r), p.rows - 1);
-    BARN_UNROLL for (int i = 0; i < kMaxPlanes; ++i) rows[r].plane[i] = p.planes[i] + row * p.row_bytes[i];
+    BARN_UNROLL for (int i = 0; i < kMaxPlanes; ++i) {
+      rows[r].plane[i] = RowStart<Format>(p.planes[i] + row * p.row_bytes[i]);
+    }
   }
   float sums[kRows][kColumns];
   BARN_UNROLL for (int r = 0; r < kRows; ++r) { BARN_UNROLL for (int c = 0; c < kColumns; ++c) sums[r][c] = 0; }
   const uint32_t units = expert < 0 ? 0 : p.units;
+  const uint64_t first_x = static_cast<uint64_t>(x_row) * p.units;
+  const auto* x_codes = Settled(reinterpret_cast<const uint8_t*>(p.codes) + first_x * kUnitColumns);
+  const auto* x_scales = RowStart<Format>(reinterpret_cast<const uint8_t*>(p.scales + first_x));
   const uint32_t step = p.row_lanes * Format::kUnits;
   for (uint32_t unit = lane % p.row_lanes * Format::kUnits; unit < units; unit += step) {
     typename Format::Raw raw[kRows];
@@ -88,10 +105,10 @@ __global__ void __launch_bounds__(kMatVecWarps * 32, kMatVecBlocks<Format, kRows
       const uint32_t at = unit + static_cast<uint32_t>(i);
       BARN_UNROLL for (int c = 0; c < kColumns; ++c) {
         if (kColumns > 1 && static_cast<uint32_t>(c) >= p.columns) break;
-        const uint64_t x_unit = static_cast<uint64_t>(x_row + static_cast<uint32_t>(c)) * p.units + at;
-        const auto* codes = reinterpret_cast<const uint4*>(p.codes) + 2 * x_unit;
+        const uint32_t x_unit = static_cast<uint32_t>(c) * p.units + at;
+        const auto* codes = reinterpret_cast<const uint4*>(x_codes + kUnitColumns * x_unit);
         const uint4 x[2] = {Ld(codes), Ld(codes + 1)};
-        const uint2 scale = Ld(p.scales + x_unit);
+        const uint2 scale = Ld(reinterpret_cast<const uint2*>(x_scales + 8 * x_unit));
         BARN_UNROLL for (int r = 0; r < kRows; ++r) sums[r][c] += UnitProduct<Format>(w[r], x, scale);
       }
     }

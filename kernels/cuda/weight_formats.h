@@ -12,8 +12,19 @@ struct RowPlanes {
   const uint8_t* plane[kMaxPlanes];
 };
 
-// Column e of a unit is scale[e / 16] * code[e] + min[e / 16]. Codes are int8, four to a word, in order. Formats
-// without kSixteens have one scale and min for all; those without kHasMin no min.
+// What each unit of 32 columns has, or each 16 of them.
+enum class Scaling { kScale, kScaleAndMin, kSixteens, kSixteensAndMin };
+
+template <int units, Scaling scaling>
+struct FormatTrait {
+  static constexpr int kUnits = units;
+  static constexpr bool kSixteens = scaling == Scaling::kSixteens || scaling == Scaling::kSixteensAndMin;
+  static constexpr bool kHasMin = scaling == Scaling::kScaleAndMin || scaling == Scaling::kSixteensAndMin;
+  static constexpr bool kGrid = false;  // Codes are looked up in a table in device memory.
+};
+
+// Column e of a unit is scale[e / 16] * code[e] + min[e / 16]. Codes are int8, four to a word, in order. Without
+// kSixteens the first scale and min are for all; without kHasMin there is no min.
 struct WeightUnit {
   uint32_t codes[8];
   float scale[2];
@@ -65,10 +76,7 @@ __device__ __forceinline__ void FromTable(const uint4& packed, const uint32_t (&
 __device__ __forceinline__ float LowHalf(uint32_t pair) { return HalfToFloat(static_cast<uint16_t>(pair)); }
 __device__ __forceinline__ float HighHalf(uint32_t pair) { return HalfToFloat(static_cast<uint16_t>(pair >> 16)); }
 
-struct FormatQ4_0 {
-  static constexpr int kUnits = 1;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = true;
+struct FormatQ4_0 : FormatTrait<1, Scaling::kScaleAndMin> {
   struct Raw {
     uint4 codes;
     uint16_t d;
@@ -83,10 +91,7 @@ struct FormatQ4_0 {
   }
 };
 
-struct FormatQ4_1 {
-  static constexpr int kUnits = 1;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = true;
+struct FormatQ4_1 : FormatTrait<1, Scaling::kScaleAndMin> {
   struct Raw {
     uint4 codes;
     uint32_t dm;
@@ -101,10 +106,7 @@ struct FormatQ4_1 {
   }
 };
 
-struct FormatQ5_0 {
-  static constexpr int kUnits = 1;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = true;
+struct FormatQ5_0 : FormatTrait<1, Scaling::kScaleAndMin> {
   struct Raw {
     uint4 codes;
     uint32_t bits;
@@ -122,10 +124,7 @@ struct FormatQ5_0 {
   }
 };
 
-struct FormatQ5_1 {
-  static constexpr int kUnits = 1;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = true;
+struct FormatQ5_1 : FormatTrait<1, Scaling::kScaleAndMin> {
   struct Raw {
     uint4 codes;
     uint32_t bits;
@@ -143,10 +142,7 @@ struct FormatQ5_1 {
   }
 };
 
-struct FormatQ8_0 {
-  static constexpr int kUnits = 1;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = false;
+struct FormatQ8_0 : FormatTrait<1, Scaling::kScale> {
   struct Raw {
     uint4 codes[2];
     uint16_t d;
@@ -161,10 +157,7 @@ struct FormatQ8_0 {
   }
 };
 
-struct FormatIQ4_NL {
-  static constexpr int kUnits = 1;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = false;
+struct FormatIQ4_NL : FormatTrait<1, Scaling::kScale> {
   using Raw = FormatQ4_0::Raw;
   static __device__ __forceinline__ Raw Load(const RowPlanes& row, uint32_t unit) {
     return FormatQ4_0::Load(row, unit);
@@ -180,10 +173,7 @@ struct FormatIQ4_NL {
   }
 };
 
-struct FormatMXFP4 {
-  static constexpr int kUnits = 1;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = false;
+struct FormatMXFP4 : FormatTrait<1, Scaling::kScale> {
   struct Raw {
     uint4 codes;
     uint8_t exponent;
@@ -200,10 +190,7 @@ struct FormatMXFP4 {
   }
 };
 
-struct FormatIQ4_XS {
-  static constexpr int kUnits = 1;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = false;
+struct FormatIQ4_XS : FormatTrait<1, Scaling::kScale> {
   struct Raw {
     uint4 codes;
     uint2 scales;
@@ -230,10 +217,7 @@ __device__ __forceinline__ void SixBitScales(const uint4& header, uint32_t unit,
   w.min[0] = -HighHalf(header.x) * static_cast<float>(min);
 }
 
-struct FormatQ4_K {
-  static constexpr int kUnits = 1;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = true;
+struct FormatQ4_K : FormatTrait<1, Scaling::kScaleAndMin> {
   struct Raw {
     uint4 codes;
     uint4 header;
@@ -247,10 +231,7 @@ struct FormatQ4_K {
   }
 };
 
-struct FormatQ5_K {
-  static constexpr int kUnits = 1;
-  static constexpr bool kSixteens = false;
-  static constexpr bool kHasMin = true;
+struct FormatQ5_K : FormatTrait<1, Scaling::kScaleAndMin> {
   struct Raw {
     uint4 codes;
     uint32_t bits;
@@ -267,10 +248,7 @@ struct FormatQ5_K {
   }
 };
 
-struct FormatQ6_K {
-  static constexpr int kUnits = 1;
-  static constexpr bool kSixteens = true;
-  static constexpr bool kHasMin = true;
+struct FormatQ6_K : FormatTrait<1, Scaling::kSixteensAndMin> {
   struct Raw {
     uint4 codes;
     uint2 upper;
@@ -294,10 +272,7 @@ struct FormatQ6_K {
   }
 };
 
-struct FormatQ2_K {
-  static constexpr int kUnits = 2;
-  static constexpr bool kSixteens = true;
-  static constexpr bool kHasMin = true;
+struct FormatQ2_K : FormatTrait<2, Scaling::kSixteensAndMin> {
   struct Raw {
     uint4 codes;
     uint32_t scales;
@@ -319,10 +294,7 @@ struct FormatQ2_K {
   }
 };
 
-struct FormatQ3_K {
-  static constexpr int kUnits = 2;
-  static constexpr bool kSixteens = true;
-  static constexpr bool kHasMin = true;
+struct FormatQ3_K : FormatTrait<2, Scaling::kSixteensAndMin> {
   struct Raw {
     uint4 codes;
     uint2 bits;

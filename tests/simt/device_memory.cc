@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "kernels/check.h"
+#include "tests/simt/access_trace.h"
 
 namespace barn::simt {
 namespace {
@@ -238,6 +239,7 @@ void CheckAccess(const char* what, const void* p, size_t bytes, Site site) {
     Fail(absl::StrFormat("misaligned %s: %d bytes at %p", what, bytes, p), site);
   }
   CheckRange(what, p, bytes, site);
+  if (AccessTrace* trace = AccessTrace::Active()) trace->Record(p, bytes);
 }
 
 void CheckSlack() {

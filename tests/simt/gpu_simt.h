@@ -30,6 +30,7 @@
 #define __launch_bounds__(...)
 #define BARN_UNROLL _Pragma("GCC unroll 16")
 #define BARN_SITE_PARAM , ::barn::simt::Site site = ::barn::simt::Site::current()
+#define BARN_UNROLL_FROM_80 BARN_UNROLL
 #define BARN_SITE , site
 // A reference to an array of the block.
 #define BARN_SHARED(T, name, dims)                    \
@@ -256,6 +257,10 @@ template <class T>
 T* DynamicShared() {
   return static_cast<T*>(simt::current_block->dynamic_shared());
 }
+T* Settled(T* p) {
+  return p;
+}
+template <class T>
 
 inline float HalfToFloat(uint16_t bits) { return barn::HalfToFloat(bits); }
 inline uint16_t FloatToHalf(float value) { return barn::FloatToHalf(value); }

@@ -4,7 +4,8 @@
 usage: cuda_gates.py GATES_TOML ARCHITECTURES NVCC OBJECT... [--sources FILE...] [--table]
 ARCHITECTURES as CMake has them, "80-real,90": 90 without -real means PTX as well. Each kernel must meet the first entry
 of the table that its name matches. Needs cuobjdump and nvdisasm (Python packages nvidia-cuda-cuobjdump, -nvdisasm);
-without them only what ptxas -v says is checked, and a line says so. --table prints the figures.
+without them only what ptxas -v says is checked, and a line says so. --figures prints all that is known of each kernel,
+--table the same in short: a line for each kernel, a column for each architecture.
 """
 import argparse
 import pathlib
@@ -29,7 +30,8 @@ def find_cuobjdump():
 
 
 def figures(kernel, gate):
-    loop = kernel.hot_loop("IDP|IMMA|HMMA|FFMA")
+    # Around products of tensor cores lies the loop that loads; it counts even where the inner one is not unrolled.
+    loop = kernel.hot_loop("IMMA|HMMA|LDG" if kernel.count("IMMA|HMMA") else "IDP|FFMA")
     histogram = sass.opcode_histogram(loop)
     products = histogram["IDP"]
     return {
@@ -46,6 +48,22 @@ def figures(kernel, gate):
         "loads": histogram["LDG"],
         "per_super_block": round(len(loop) * 2 / products, 1) if products else 0,
     }
+
+
+def short(figure):
+    """Registers, share of the multiprocessor's threads, and what the gate counts instructions by."""
+    text = f"{figure['registers']} r, {figure['occupancy_percent']} %"
+    if figure["per_super_block"]:
+        return f"{text}, {figure['per_super_block']}"
+    return f"{text}, {figure['tensor']} t" if figure["tensor"] else text
+
+
+def print_table(cells, codes):
+    print("| kernel: registers, occupancy, instructions per super-block or (t) of tensor cores |",
+          " | ".join(f"sm_{code}" for code in codes), "|")
+    print("|---" * (len(codes) + 1) + "|")
+    for name, by_code in cells.items():
+        print(f"| {name} |", " | ".join(by_code.get(code, "") for code in codes), "|")
 
 
 def check(kernel, gate, has_code):
@@ -72,6 +90,7 @@ def main():
     parser.add_argument("objects", nargs="+")
     parser.add_argument("--sources", nargs="*", default=[])
     parser.add_argument("--include", default=".")
+    parser.add_argument("--figures", action="store_true")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     gates = tomllib.loads(pathlib.Path(arguments.gates).read_text())["gate"]
@@ -92,16 +111,20 @@ def main():
         kernels = sass.read_ptxas(arguments.nvcc, arguments.sources, arguments.include, codes)
 
     used = set()
+    cells = {}
     for kernel in sorted(kernels, key=lambda k: (k.name, int(k.architecture))):
         index = next((i for i, g in enumerate(gates) if re.fullmatch(g["kernel"], kernel.name)), None)
         if index is None:
             problems.append(f"sm_{kernel.architecture} {kernel.name}: no gate matches")
             continue
         used.add(index)
-        if arguments.table:
+        if arguments.figures:
             print(f"sm_{kernel.architecture:4}{kernel.name:40}",
                   "  ".join(f"{k} {v}" for k, v in figures(kernel, gates[index]).items()))
+        cells.setdefault(kernel.name, {})[kernel.architecture] = short(figures(kernel, gates[index]))
         problems += check(kernel, gates[index], cuobjdump is not None)
+    if arguments.table:
+        print_table(cells, sorted(codes, key=int))
     problems += [f"no kernel matches the gate {g['kernel']}" for i, g in enumerate(gates) if i not in used]
     for problem in problems:
         print(problem)
