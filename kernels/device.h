@@ -119,6 +119,12 @@ struct KvLayer {
   bool v_is_k_prefix = false;
 };
 
+// Block `to` becomes what block `from` is.
+struct KvBlockCopy {
+  int32_t from = 0;
+  int32_t to = 0;
+};
+
 // Rows [first_row, first_row + rows) of a step belong to one sequence, at positions first_position onwards.
 // blocks[i] is the KV block that holds positions [i * block_tokens, (i + 1) * block_tokens).
 struct SequenceRows {
@@ -225,6 +231,8 @@ class Device {
   virtual void Rope(const RopeArgs& args) = 0;
   // Writes rows of k [T, kv_heads * k_width] and v (ignored with v_is_k_prefix) to their blocks.
   virtual void WriteKv(const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v) = 0;
+  // For sequences that part ways in the middle of a block. In any order: no block is both read and written.
+  virtual void CopyKvBlocks(const KvLayer& kv, std::span<const KvBlockCopy> copies) = 0;
   virtual void Attention(const AttentionArgs& args) = 0;
   virtual void Add(Tensor x, Tensor y) = 0;                             // x += y
   virtual void AddScaled(Tensor x, Tensor y, float scale) = 0;          // x += scale * y
@@ -241,7 +249,8 @@ class Device {
   }
 
   // Tensors lie where the host cannot look on most devices, so that what reads or writes their numbers asks first.
-  // x where the host reads and may change it: x itself where host_addressable, else a copy, valid until the next call.
+  // x where the host reads and may change it: x itself where host_addressable, else a copy. The copy holds until the
+  // next ToHost or RankLogits, which use the same memory; no other call touches it.
   virtual Tensor ToHost(Tensor x) { return x; }
   // out = values: f32[out.rows, out.cols] of the host.
   virtual void CopyFromHost(std::span<const float> values, Tensor out) {

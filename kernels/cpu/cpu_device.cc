@@ -143,6 +143,10 @@ void CpuDevice::Rope(const RopeArgs& args) {
   ForRows(args.x, [&](int64_t begin, int64_t end) { RopeRows(isa_, args, begin, end); });
 }
 
+void CpuDevice::CopyKvBlocks(const KvLayer& kv, std::span<const KvBlockCopy> copies) {
+  ::barn::CopyKvBlocks(kv, copies);
+}
+
 void CpuDevice::WriteKv(const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v) {
   ForRows(k, [&](int64_t begin, int64_t end) { WriteKvRows(isa_, kv, sequences, k, v, begin, end); });
 }

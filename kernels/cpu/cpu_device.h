@@ -44,6 +44,7 @@ class CpuDevice final : public Device {
   void GatedActivation(Activation activation, Tensor gate, Tensor up) override;
   void Gelu(Activation form, Tensor x) override;
   void Rope(const RopeArgs& args) override;
+  void CopyKvBlocks(const KvLayer& kv, std::span<const KvBlockCopy> copies) override;
   void WriteKv(const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v) override;
   void Attention(const AttentionArgs& args) override;
   void Add(Tensor x, Tensor y) override;

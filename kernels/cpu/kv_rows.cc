@@ -46,6 +46,25 @@ void WriteKvRows(Isa isa, const KvLayer& kv, std::span<const SequenceRows> seque
   }
 }
 
+void CopyKvBlocks(const KvLayer& kv, std::span<const KvBlockCopy> copies) {
+  const int64_t rows = kv.kv_heads * kv.block_tokens;
+  const auto copy = [&](void* plane, int64_t row_bytes) {
+    if (plane == nullptr) return;
+    auto* bytes = static_cast<std::byte*>(plane);
+    for (const auto& [from, to] : copies) {
+      BARN_CHECK(from >= 0 && to >= 0 && from != to);
+      std::memcpy(bytes + to * rows * row_bytes, bytes + from * rows * row_bytes,
+                  static_cast<size_t>(rows * row_bytes));
+    }
+  };
+  const int64_t scale_bytes = kv.type == KvType::kQ8_0 ? int64_t{sizeof(uint16_t)} : 0;
+  copy(kv.k, kv.k_width * KvElementBytes(kv.type));
+  copy(kv.k_scales, Q8Scales(kv.k_width) * scale_bytes);
+  if (kv.v_is_k_prefix) return;
+  copy(kv.v, kv.v_width * KvElementBytes(kv.type));
+  copy(kv.v_scales, Q8Scales(kv.v_width) * scale_bytes);
+}
+
 void KvReader::Keys(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const {
   Read(Keys(), kv_.k_width, begin, end, next_end, out, stride);
 }

@@ -26,6 +26,8 @@ inline int64_t KvElementBytes(KvType type) {
 void WriteKvRows(Isa isa, const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v,
                  int64_t row_begin, int64_t row_end);
 
+void CopyKvBlocks(const KvLayer& kv, std::span<const KvBlockCopy> copies);
+
 // Reads keys and values of one KV head of a sequence as f32. Borrows all that it is given.
 class KvReader {
  public:

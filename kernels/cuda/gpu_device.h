@@ -64,6 +64,7 @@ class GpuDevice final : public Device {
   void Add(Tensor x, Tensor y) override;
   void AddScaled(Tensor x, Tensor y, float scale) override;
   void Scale(Tensor x, float scale) override;
+  void CopyKvBlocks(const KvLayer& kv, std::span<const KvBlockCopy> copies) override;
   void ScaleRows(Tensor x, std::span<const float> scales) override;
   void Softcap(Tensor x, float cap) override;
   void RankLogits(std::span<LogitRanking> rows) override;

@@ -66,6 +66,17 @@ void GpuDevice::WriteKv(const KvLayer& kv, std::span<const SequenceRows> sequenc
   if (Ready()) gpu::WriteKv(PlanesOf(kv), step, RowsOf(k), RowsOf(v), stream_);
 }
 
+void GpuDevice::CopyKvBlocks(const KvLayer& kv, std::span<const KvBlockCopy> copies) {
+  std::vector<int32_t> pairs;
+  for (const auto& [from, to] : copies) {
+    BARN_CHECK(from >= 0 && to >= 0 && from != to);
+    pairs.insert(pairs.end(), {from, to});
+  }
+  if (pairs.empty() || !Ready()) return;
+  const int32_t* on_device = staged_.Put(std::span<const int32_t>(pairs));
+  if (Ready()) gpu::CopyKvBlocks(PlanesOf(kv), on_device, static_cast<int64_t>(copies.size()), stream_);
+}
+
 // 1 where there are blocks enough for the device; else as many as the longest tile has chunks, or partials have room.
 int64_t GpuDevice::ChooseSplits(const AttentionArgs& args, const gpu::AttentionShape& shape, int64_t tiles) const {
   constexpr int64_t kPartialFloatsMax = int64_t{16} << 20;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/formats/decode.h"
+#include "tests/kernels/cuda/on_device.h"
 #include "tests/kernels/random_weights.h"
 
 namespace barn {
@@ -21,28 +22,6 @@ std::unique_ptr<GpuDevice> MakeGpu(int64_t bytes = kMemory) {
   EXPECT_TRUE(device.ok()) << device.status();
   return *std::move(device);
 }
-
-// Rows on a device; keeps their memory.
-class OnDevice {
- public:
-  OnDevice(Device& device, const std::vector<float>& values, int64_t rows)
-      : device_(device), buffer_(*device.Allocate(static_cast<int64_t>(values.size()))) {
-    const int64_t cols = static_cast<int64_t>(values.size()) / rows;
-    tensor = {.data = buffer_->data(), .rows = rows, .cols = cols, .stride = cols};
-    device.CopyFromHost(values, tensor);
-  }
-  OnDevice(Device& device, int64_t rows, int64_t cols)
-      : OnDevice(device, std::vector<float>(static_cast<size_t>(rows * cols), -1.0f), rows) {}
-  std::vector<float> Values() const {
-    const Tensor host = device_.ToHost(tensor);
-    return {host.data, host.data + host.rows * host.cols};
-  }
-  Tensor tensor;
-
- private:
-  Device& device_;
-  std::unique_ptr<Buffer> buffer_;
-};
 
 std::vector<float> Decoded(DType dtype, int64_t rows, int64_t cols, std::span<const std::byte> bytes) {
   std::vector<float> values(static_cast<size_t>(rows * cols));
