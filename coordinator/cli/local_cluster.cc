@@ -121,6 +121,9 @@ absl::Status ServedCluster::StartWorker(int index) {
   if (!local_.memory.empty()) {
     child.arguments.insert(child.arguments.end(), {"--memory", local_.memory});
   }
+  if (!local_.host_memory.empty()) {
+    child.arguments.insert(child.arguments.end(), {"--host-memory", local_.host_memory});
+  }
   if (!local_.device.empty()) {
     child.arguments.insert(child.arguments.end(), {"--device", local_.device});
   }

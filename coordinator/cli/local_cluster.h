@@ -37,10 +37,11 @@ KvType KvTypeOf(const ModelOptions& options);
 
 struct LocalWorkerOptions {
   int workers = 1;
-  int threads = 0;     // Of each worker; 0: the machine's cores divided among them.
-  std::string memory;  // Of each worker, as "8GiB"; empty: chosen by the worker.
-  std::string cache;   // Empty: the default place.
-  std::string device;  // Of each worker, as `barn devices` lists them; empty: the CPU.
+  int threads = 0;               // Of each worker; 0: the machine's cores divided among them.
+  std::string memory;            // Of each worker, as "8GiB"; empty: chosen by the worker.
+  std::string host_memory = "";  // Likewise, beside a GPU.
+  std::string cache;             // Empty: the default place.
+  std::string device;            // Of each worker, as `barn devices` lists them; empty: the CPU.
 };
 
 // Threads of all local workers together.

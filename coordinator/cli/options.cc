@@ -68,6 +68,8 @@ void AddLocalWorkerOptions(CLI::App* command, LocalWorkerOptions& options) {
       ->envname("BARN_THREADS")
       ->check(CLI::Range(0, 1024));
   command->add_option("--memory", options.memory, "Memory that each worker offers, as 8GiB")->envname("BARN_MEMORY");
+  command->add_option("--host-memory", options.host_memory, "Beside a GPU: what each offers for experts, as 64GiB")
+      ->envname("BARN_HOST_MEMORY");
   command->add_option("--device", options.device, "What each worker computes on: cpu (default), cuda:0")
       ->envname("BARN_DEVICE");
   command->add_option("--cache", options.cache, "Folder for fetched weights")->envname("BARN_CACHE");

@@ -61,8 +61,19 @@ absl::StatusOr<const GpuFigures*> ParseGpu(absl::string_view spec, absl::string_
       absl::StrFormat("--node %s: gpu=%s is none of %s", spec, name, absl::StrJoin(names, ", ")));
 }
 
+// "rtx4090" or "rtx4090+64GiB", with memory of the host for experts.
+absl::Status ReadGpu(absl::string_view spec, absl::string_view value, NodeSpec& parsed) {
+  const std::vector<absl::string_view> halves = absl::StrSplit(value, absl::MaxSplits('+', 1));
+  BARN_ASSIGN_OR_RETURN(parsed.gpu, ParseGpu(spec, halves[0]));
+  parsed.node.gpu = true;
+  if (halves.size() == 2) {
+    BARN_ASSIGN_OR_RETURN(parsed.node.host_memory_bytes, ParseBytes(halves[1]));
+  }
+  return absl::OkStatus();
+}
+
 // "name=8GiB", "8GiB", with ",threads=4", ",machine=A" (nodes of one machine may share layers) and ",gpu=rtx4090",
-// which brings its memory when none is named.
+// which brings its memory when none is named, or ",gpu=rtx4090+64GiB".
 absl::StatusOr<NodeSpec> ParseNode(absl::string_view spec, int index) {
   NodeSpec parsed{.node = {.name = absl::StrCat("node-", index)}};
   PlanNode& node = parsed.node;
@@ -76,7 +87,7 @@ absl::StatusOr<NodeSpec> ParseNode(absl::string_view spec, int index) {
       continue;
     }
     if (halves.size() == 2 && halves[0] == "gpu" && !ParseBytes(halves[1]).ok()) {  // Else a node of this name.
-      BARN_ASSIGN_OR_RETURN(parsed.gpu, ParseGpu(spec, halves[1]));
+      BARN_RETURN_IF_ERROR(ReadGpu(spec, halves[1], parsed));
       continue;
     }
     if (halves.size() == 2 && halves[0] == "machine") {
@@ -156,7 +167,7 @@ void AddPlanCommand(CLI::App& app) {
   AddModelArgument(command, settings->model);
   command->add_option("--node", settings->nodes,
                       "A worker, as box=8GiB, box=8GiB,threads=4,machine=A (those of one machine may share layers) or "
-                      "gpu=rtx4090; may be given again");
+                      "gpu=rtx4090+64GiB,threads=8 (a GPU, and its host's memory for experts); may be given again");
   AddContextOptions(command, settings->model);
   command->add_flag("--json", settings->json, "As JSON");
   SetWork(command, [settings] { return Plan(*settings); });

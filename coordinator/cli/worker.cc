@@ -21,6 +21,7 @@ namespace {
 struct WorkerSettings {
   WorkerOptions worker;
   std::string memory;
+  std::string host_memory;
   std::string device = "cpu";
   std::string log_level = "info";
 };
@@ -34,6 +35,9 @@ absl::Status RunWorker(WorkerSettings& settings) {
     // Of a GPU's memory this is all that is taken, and the worker offers a part; of the host's, it is the offer.
     int64_t& bytes = device.name == "cpu" ? settings.worker.memory_bytes : device.memory_bytes;
     BARN_ASSIGN_OR_RETURN(bytes, ParseBytes(settings.memory));
+  }
+  if (!settings.host_memory.empty()) {
+    BARN_ASSIGN_OR_RETURN(settings.worker.host_memory_bytes, ParseBytes(settings.host_memory));
   }
   settings.worker.make_device = [device] { return CreateDevice(device); };
   if (settings.worker.cache_dir.empty()) {
@@ -69,6 +73,10 @@ void AddWorkerCommand(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--memory", settings->memory, "What to offer for weights, keys and values, as 8GiB")
       ->envname("BARN_MEMORY");
+  command
+      ->add_option("--host-memory", settings->host_memory,
+                   "Beside a GPU: what to offer for experts that it has no room for, as 64GiB")
+      ->envname("BARN_HOST_MEMORY");
   command->add_option("-t,--threads", settings->worker.threads, "Compute threads (0: one per core)")
       ->envname("BARN_THREADS")
       ->check(CLI::Range(0, 1024));

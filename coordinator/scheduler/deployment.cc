@@ -76,7 +76,9 @@ absl::Status Deployment::Plan(const Members& members) {
       nodes.push_back({.name = member->hello.name(),
                        .memory_bytes = member->hello.memory_bytes(),
                        .threads = member->hello.threads(),
-                       .memory_domain = member->hello.rank_address().empty() ? "" : member->hello.memory_domain()});
+                       .memory_domain = member->hello.rank_address().empty() ? "" : member->hello.memory_domain(),
+                       .gpu = member->hello.host_memory_bytes() > 0,
+                       .host_memory_bytes = member->hello.host_memory_bytes()});
     }
     absl::StatusOr<ShardPlan> plan = planner_(nodes);
     if (!plan.ok()) {
@@ -112,7 +114,7 @@ void Deployment::SendLoads(absl::Time now, Members& members, std::vector<SendToW
       member.rank = rank;
       member.first_layer = planned.first_layer;
       member.last_layer = planned.last_layer;
-      member.load_bytes_total = planned.ranks[rank].weights_bytes;
+      member.load_bytes_total = planned.ranks[rank].weights_bytes + planned.ranks[rank].host_bytes;
       member.load_heard = now;
       member.loaded_epoch = epoch_;
       sends.push_back({member.id, LoadMessage(stage, rank, members)});
@@ -143,6 +145,7 @@ std::shared_ptr<proto::CoordinatorMessage> Deployment::LoadMessage(int stage, in
   load.set_kv_block_tokens(plan_.kv_block_tokens);
   load.set_kv_type(std::string(KvTypeName(plan_.kv)));
   load.set_step_tokens_max(options_.step_tokens_max);
+  load.set_host_expert_layers(planned.host_expert_layers);
   if (stage + 1 < stages()) load.set_next_exchange_address(hello(stage + 1, 0).exchange_address());
   load.set_exchange_token(options_.exchange_token);
   load.set_context_tokens(sequence_tokens_max());

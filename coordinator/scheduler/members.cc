@@ -39,6 +39,10 @@ absl::Status CheckHello(const proto::Hello& hello, const std::string& version) {
     return absl::InvalidArgumentError(
         absl::StrFormat("Hello.memory_bytes is %d, outside 1..%d", hello.memory_bytes(), kMemoryBytesMax));
   }
+  if (hello.host_memory_bytes() < 0 || hello.host_memory_bytes() > kMemoryBytesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("Hello.host_memory_bytes is %d, outside 0..%d", hello.host_memory_bytes(), kMemoryBytesMax));
+  }
   if (hello.threads() < 1 || hello.threads() > kThreadsMax) {
     return absl::InvalidArgumentError(
         absl::StrFormat("Hello.threads is %d, outside 1..%d", hello.threads(), kThreadsMax));

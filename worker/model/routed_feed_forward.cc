@@ -41,9 +41,10 @@ void RoutedFeedForward::LoadExperts(TensorLoader& loader, RankGroup& ranks) {
     return loader.ExpertMatrix(name(tensor), {experts, rows, cols}, wanted);
   };
   const auto bias = [&](std::string_view tensor, const RankCut& cut) {
-    return loader.VectorColumns(name(tensor), experts, cut.total(), cut.mine,
+    return loader.ExpertColumns(name(tensor), experts, cut.total(), cut.mine,
                                 spec_.biases ? Presence::kRequired : Presence::kAbsent);
   };
+  if (loader.experts_apart()) host_ = &loader.expert_device();
   if (!loader.Has(name("ffn_gate_up_exps.weight"))) {
     matrices_.gate = matrix("ffn_gate_exps.weight", spec_.width, width_, hidden_.mine);
     matrices_.up = matrix("ffn_up_exps.weight", spec_.width, width_, hidden_.mine);
@@ -81,10 +82,30 @@ int64_t RoutedFeedForward::scratch_floats_per_row() const {
 }
 
 void RoutedFeedForward::Forward(const Step& step, Tensor x, Tensor out) {
+  if (host_ != nullptr) {
+    ForwardOnHost(step, x, out);
+    return;
+  }
   step.device.RoutedFfn(matrices_, Route(step, x), x, Columns(out, out_.mine));
   if (shared_) {
-    AddShared(step, x, Columns(out, out_.mine));
+    const Scratch::Frame frame(step.scratch);
+    step.device.Add(Columns(out, out_.mine), Shared(step, x, step.scratch.Take(x.rows, width_)));
   }
+}
+
+// The device computes the shared expert while the host computes the others. There is one rank.
+void RoutedFeedForward::ForwardOnHost(const Step& step, Tensor x, Tensor out) {
+  const Scratch::Frame frame(step.scratch);
+  const Scratch::Frame host_frame(*step.host_scratch);
+  const Routes routes = Route(step, x);
+  const Tensor x_host = step.host_scratch->Take(x.rows, x.cols);
+  const Tensor out_host = step.host_scratch->Take(x.rows, x.cols);
+  host_->Copy(step.device.ToHost(x), x_host);
+  Tensor shared;
+  if (shared_) shared = Shared(step, x, step.scratch.Take(x.rows, width_));
+  host_->RoutedFfn(matrices_, routes, x_host, out_host);
+  step.device.CopyFromHost({out_host.data, static_cast<size_t>(out_host.rows * out_host.cols)}, out);
+  if (shared_) step.device.Add(out, shared);
 }
 
 Routes RoutedFeedForward::Route(const Step& step, Tensor x) {
@@ -107,13 +128,11 @@ Routes RoutedFeedForward::Route(const Step& step, Tensor x) {
   return routes;
 }
 
-// out: this rank's columns.
-void RoutedFeedForward::AddShared(const Step& step, Tensor x, Tensor out) {
-  const Scratch::Frame frame(step.scratch);
-  const Tensor all = step.scratch.Take(x.rows, width_);
+Tensor RoutedFeedForward::Shared(const Step& step, Tensor x, Tensor all) {
   const Tensor shared = Columns(all, out_.mine);
   shared_->Forward(step, x, all);
   if (shared_gate_ != nullptr) {
+    const Scratch::Frame frame(step.scratch);
     const Tensor logits = step.scratch.Take(x.rows, 1);
     step.device.MatMulExact({shared_gate_, nullptr, logits}, x);
     const Tensor host = step.device.ToHost(logits);
@@ -123,7 +142,7 @@ void RoutedFeedForward::AddShared(const Step& step, Tensor x, Tensor out) {
     }
     step.device.ScaleRows(shared, scales);
   }
-  step.device.Add(out, shared);
+  return shared;
 }
 
 }  // namespace barn

@@ -23,11 +23,14 @@ class RoutedFeedForward final : public FeedForwardPart {
   void LoadExperts(TensorLoader& loader, RankGroup& ranks);
   void LoadShared(TensorLoader& loader, const RankGroup& ranks);
   Routes Route(const Step& step, Tensor x);
-  void AddShared(const Step& step, Tensor x, Tensor out);
+  void ForwardOnHost(const Step& step, Tensor x, Tensor out);
+  // The shared expert's part of `all`, whose columns this rank has: all is [T, D].
+  Tensor Shared(const Step& step, Tensor x, Tensor all);
 
   RoutedSpec spec_;
   int64_t layer_;
   int64_t width_;
+  Device* host_ = nullptr;              // Has the experts, where they lie apart from all else.
   RankCut experts_cut_, hidden_, out_;  // Columns of the router's logits, of FF and of D.
   Router router_;
   ExpertMatrices matrices_;

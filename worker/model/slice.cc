@@ -79,6 +79,7 @@ class LoadedSlice final : public Slice {
   // Of the step at hand; sized once for the largest.
   std::optional<Scratch> activations_;
   std::optional<Scratch> scratch_;
+  std::optional<Scratch> host_scratch_;
   std::vector<int32_t> tokens_;
   std::vector<int32_t> positions_;
   std::vector<int32_t> wanted_rows_;
@@ -126,7 +127,13 @@ absl::Status LoadedSlice::Load(const SliceOptions& options) {
                       options.borrow_experts ? MatrixUse::kBorrowed : MatrixUse::kExperts);
   BARN_RETURN_IF_ERROR(LoadEnds(loader));
   BARN_RETURN_IF_ERROR(LoadLayers(loader, options));
-  return AllocateScratch();
+  BARN_RETURN_IF_ERROR(AllocateScratch());
+  if (options.host_expert_layers > 0) {  // What goes down to the host's experts, and what they give.
+    const int64_t floats = 2 * limits_.step_tokens_max * Scratch::RowFloats(spec_.width);
+    BARN_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> scratch, options.host_device->Allocate(floats));
+    host_scratch_.emplace(std::move(scratch));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status LoadedSlice::LoadEnds(TensorLoader& loader) {
@@ -152,6 +159,7 @@ absl::Status LoadedSlice::LoadLayers(TensorLoader& loader, const SliceOptions& o
     const LayerSpec& layer = spec_.layers[i];
     absl::Status status;
     const RopeTable* rope = Rope(loader, layer.attention.rope, status);
+    if (i >= options.last_layer - options.host_expert_layers) loader.PutExpertsOn(*options.host_device);
     BARN_RETURN_IF_ERROR(status);
     layers_.emplace_back(loader, LayerOptions{.spec = layer,
                                               .norm = spec_.norm,
@@ -260,7 +268,8 @@ absl::StatusOr<Tensor> LoadedSlice::Run(const StepInput& input, std::span<const 
                   .positions = positions_,
                   .row_scales = row_scales_,
                   .observe_routes = observe_routes_,
-                  .ranks = ranks_};
+                  .ranks = ranks_,
+                  .host_scratch = host_scratch_ ? &*host_scratch_ : nullptr};
   for (size_t i = 0; i + 1 < layers_.size(); ++i) {
     layers_[i].Forward(step, x);
     BARN_RETURN_IF_ERROR(ranks_.status());
@@ -416,6 +425,13 @@ absl::Status CheckOptions(const SliceOptions& options, const ModelSpec& spec) {
     return absl::InvalidArgumentError(
         absl::StrFormat("layers [%d, %d) of %d cannot be %s and %s", options.first_layer, options.last_layer, layers,
                         options.is_first ? "first" : "not first", options.is_last ? "last" : "not last"));
+  }
+  if (options.host_expert_layers < 0 || options.host_expert_layers > options.last_layer - options.first_layer ||
+      (options.host_expert_layers > 0 && (options.host_device == nullptr || options.ranks > 1))) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("experts of %d layers with the host, of layers [%d, %d) and %d ranks%s",
+                        options.host_expert_layers, options.first_layer, options.last_layer, options.ranks,
+                        options.host_device == nullptr ? ", but no processors were given to compute them" : ""));
   }
   constexpr int64_t kStepTokensMax = 65536;
   if (options.step_tokens_max < 1 || options.step_tokens_max > kStepTokensMax) {

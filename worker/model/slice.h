@@ -55,7 +55,11 @@ struct SliceOptions {
   KvType kv_type = KvType::kF16;
   int64_t step_tokens_max = 512;  // Rows of the largest step.
   bool borrow_experts = false;    // See MatrixUse::kBorrowed.
-  int64_t context_tokens = 0;     // Longest sequence; chooses the factors of long-context rope. 0: the model's own.
+  // The routed experts of the last host_expert_layers layers lie on this device and are computed there: the processors'
+  // beside a GPU. Must outlive the slice; not with several ranks.
+  Device* host_device = nullptr;
+  int64_t host_expert_layers = 0;
+  int64_t context_tokens = 0;  // Longest sequence; chooses the factors of long-context rope. 0: the model's own.
   // Every product of these layers is shared by `ranks` slices, each with whole heads and some rows of each weight.
   int rank = 0;
   int ranks = 1;

@@ -58,6 +58,7 @@ struct Step {
   std::span<float> row_scales;         // [T], for any block to use within itself.
   const RouteObserver& observe_routes;
   RankGroup& ranks;
+  Scratch* host_scratch = nullptr;  // Of the device of experts that lie with the host; null: there are none.
 };
 
 // x [T, heads * width] as [T * heads, width]; x is dense.

@@ -66,12 +66,12 @@ std::span<const std::byte> TensorLoader::Bytes(const GgufTensor& tensor) {
   return *bytes;
 }
 
-const Matrix* TensorLoader::Upload(const GgufTensor& tensor, MatrixShape shape, int64_t offset,
+const Matrix* TensorLoader::Upload(Device& device, const GgufTensor& tensor, MatrixShape shape, int64_t offset,
                                    std::span<const std::byte> bytes, MatrixUse use) {
   const auto copied = [&source = source_, tensor, offset, begin = bytes.data()](std::span<const std::byte> part) {
     source.Drop(tensor, offset + (part.data() - begin), static_cast<int64_t>(part.size()));
   };
-  auto matrix = device_.Upload(tensor.dtype, shape, bytes, use, copied);
+  auto matrix = device.Upload(tensor.dtype, shape, bytes, use, copied);
   if (!matrix.ok()) {
     Fail(absl::Status(matrix.status().code(), absl::StrCat("tensor ", tensor.name, ": ", matrix.status().message())));
     return nullptr;
@@ -80,8 +80,8 @@ const Matrix* TensorLoader::Upload(const GgufTensor& tensor, MatrixShape shape, 
   return loaded_.matrices.back().get();
 }
 
-const Matrix* TensorLoader::MatrixRows(std::string_view name, MatrixShape shape, Span rows, Presence presence,
-                                       MatrixUse use) {
+const Matrix* TensorLoader::RowsOn(Device& device, std::string_view name, MatrixShape shape, Span rows,
+                                   Presence presence, MatrixUse use) {
   const int64_t dims[] = {shape.cols, shape.rows, shape.count};
   const GgufTensor* tensor = Find(name, dims, presence);
   if (tensor == nullptr) {
@@ -96,7 +96,8 @@ const Matrix* TensorLoader::MatrixRows(std::string_view name, MatrixShape shape,
   const int64_t offset = rows.first * row_bytes;
   const int64_t length = ((shape.count - 1) * shape.rows + rows.count) * row_bytes;
   const MatrixShape part = {.count = shape.count, .rows = rows.count, .cols = shape.cols, .stored_rows = shape.rows};
-  return Upload(*tensor, part, offset, bytes.subspan(static_cast<size_t>(offset), static_cast<size_t>(length)), use);
+  return Upload(device, *tensor, part, offset, bytes.subspan(static_cast<size_t>(offset), static_cast<size_t>(length)),
+                use);
 }
 
 const Matrix* TensorLoader::ExactMatrix(std::string_view name, MatrixShape shape, Span rows) {
@@ -125,14 +126,14 @@ std::span<const std::byte> TensorLoader::Floats(std::string_view name, std::span
   return Bytes(*tensor);
 }
 
-const float* TensorLoader::VectorColumns(std::string_view name, int64_t rows, int64_t cols, Span columns,
-                                         Presence presence) {
+const float* TensorLoader::ColumnsOn(Device& device, std::string_view name, int64_t rows, int64_t cols, Span columns,
+                                     Presence presence) {
   const int64_t dims[] = {cols, rows};
   const std::span<const std::byte> bytes = Floats(name, dims, presence);
   if (bytes.empty()) {
     return nullptr;
   }
-  auto buffer = device_.Allocate(rows * columns.count);
+  auto buffer = device.Allocate(rows * columns.count);
   if (!buffer.ok()) {
     Fail(buffer.status());
     return nullptr;
@@ -142,8 +143,8 @@ const float* TensorLoader::VectorColumns(std::string_view name, int64_t rows, in
     std::memcpy(values.data() + row * columns.count, bytes.data() + (row * cols + columns.first) * sizeof(float),
                 columns.count * sizeof(float));
   }
-  device_.CopyFromHost(values,
-                       {.data = (*buffer)->data(), .rows = rows, .cols = columns.count, .stride = columns.count});
+  device.CopyFromHost(values,
+                      {.data = (*buffer)->data(), .rows = rows, .cols = columns.count, .stride = columns.count});
   loaded_.vectors.push_back(*std::move(buffer));
   return loaded_.vectors.back()->data();
 }

@@ -40,10 +40,16 @@ class TensorLoader {
   }
   // As Matrix, only some rows (of each matrix); shape is that of the tensor.
   const ::barn::Matrix* MatrixRows(std::string_view name, MatrixShape shape, Span rows,
-                                   Presence presence = Presence::kRequired, MatrixUse use = MatrixUse::kProducts);
+                                   Presence presence = Presence::kRequired, MatrixUse use = MatrixUse::kProducts) {
+    return RowsOn(device_, name, shape, rows, presence, use);
+  }
+  // Where the experts of the layers that follow shall lie: the device, at first.
+  void PutExpertsOn(Device& device) { expert_device_ = &device; }
+  Device& expert_device() const { return *expert_device_; }
+  bool experts_apart() const { return expert_device_ != &device_; }
   // As Matrix, for RoutedFfn.
   const ::barn::Matrix* ExpertMatrix(std::string_view name, MatrixShape shape, Span rows) {
-    return MatrixRows(name, shape, rows, Presence::kRequired, expert_use_);
+    return RowsOn(*expert_device_, name, shape, rows, Presence::kRequired, expert_use_);
   }
   // As MatrixRows, for MatMulExact: F32, F16 or BF16.
   const ::barn::Matrix* ExactMatrix(std::string_view name, MatrixShape shape, Span rows);
@@ -53,7 +59,13 @@ class TensorLoader {
   }
   // Some columns of f32[rows, cols], as [rows, columns.count].
   const float* VectorColumns(std::string_view name, int64_t rows, int64_t cols, Span columns,
-                             Presence presence = Presence::kRequired);
+                             Presence presence = Presence::kRequired) {
+    return ColumnsOn(device_, name, rows, cols, columns, presence);
+  }
+  // As VectorColumns, for RoutedFfn.
+  const float* ExpertColumns(std::string_view name, int64_t rows, int64_t cols, Span columns, Presence presence) {
+    return ColumnsOn(*expert_device_, name, rows, cols, columns, presence);
+  }
   // Numbers that no tensor holds, on the device.
   const float* Keep(std::span<const float> values);
   // As Vector, for numbers that the host works with; empty instead of null.
@@ -77,14 +89,19 @@ class TensorLoader {
   // The bytes of an F32 tensor; empty when it is missing or on error.
   std::span<const std::byte> Floats(std::string_view name, std::span<const int64_t> dims, Presence presence);
   std::span<const std::byte> Bytes(const GgufTensor& tensor);
+  const ::barn::Matrix* RowsOn(Device& device, std::string_view name, MatrixShape shape, Span rows, Presence presence,
+                               MatrixUse use);
+  const float* ColumnsOn(Device& device, std::string_view name, int64_t rows, int64_t cols, Span columns,
+                         Presence presence);
   // `bytes`: those of the tensor from `offset` onwards.
-  const ::barn::Matrix* Upload(const GgufTensor& tensor, MatrixShape shape, int64_t offset,
+  const ::barn::Matrix* Upload(Device& device, const GgufTensor& tensor, MatrixShape shape, int64_t offset,
                                std::span<const std::byte> bytes, MatrixUse use);
   void Fail(const absl::Status& status);
 
   const GgufModel& model_;
   WeightSource& source_;
   Device& device_;
+  Device* expert_device_ = &device_;
   LoadedWeights& loaded_;
   const MatrixUse expert_use_;
   std::set<std::string, std::less<>> used_;

@@ -10,6 +10,7 @@
 #include "sharding/catalogue.h"
 #include "sharding/plan.h"
 #include "sharding/ranks.h"
+#include "sharding/tiers.h"
 #include "worker/service/machine.h"
 
 namespace barn {
@@ -56,7 +57,7 @@ absl::Status CheckLayers(const proto::LoadRequest& request, const ModelConfig& c
     return absl::InvalidArgumentError(absl::StrFormat("load: layers %d to %d of %d as stage %d of %d", first, last,
                                                       config.layers, request.stage() + 1, request.stages()));
   }
-  return absl::OkStatus();
+  return CheckRange("host_expert_layers", request.host_expert_layers(), 0, last - first);
 }
 
 absl::StatusOr<std::unique_ptr<GgufModel>> OpenParts(const proto::LoadRequest& request) {
@@ -78,9 +79,9 @@ std::string WeightsKey(const proto::LoadRequest& request, const GgufModel& model
 }
 
 std::string SliceKey(const proto::LoadRequest& request) {
-  return absl::StrFormat("%d x %d %s, %d rows, context %d, rank %d of %d", request.kv_blocks(),
+  return absl::StrFormat("%d x %d %s, %d rows, context %d, rank %d of %d, %d of host", request.kv_blocks(),
                          request.kv_block_tokens(), request.kv_type(), request.step_tokens_max(),
-                         request.context_tokens(), request.rank(), RanksOf(request));
+                         request.context_tokens(), request.rank(), RanksOf(request), request.host_expert_layers());
 }
 
 // Catalogue entries of this worker's layers, embedding and head.
@@ -102,23 +103,34 @@ double KvBytes(const proto::LoadRequest& request, const ModelConfig& config) {
   return token_bytes * static_cast<double>(request.kv_blocks() * request.kv_block_tokens());
 }
 
-// Weights and KV cache.
-double NeededBytes(const proto::LoadRequest& request, const ModelConfig& config,
+struct Needed {
+  double bytes = 0;       // Weights and KV cache, of the device.
+  double host_bytes = 0;  // Experts that lie with the host.
+};
+
+Needed NeededBytes(const proto::LoadRequest& request, const ModelConfig& config,
                    std::span<const CatalogueEntry* const> entries) {
-  double bytes = KvBytes(request, config);
+  Needed needed = {.bytes = KvBytes(request, config)};
   for (const CatalogueEntry* entry : entries) {
-    bytes += static_cast<double>(RankBytes(*entry, config, request.rank(), RanksOf(request)));
+    const bool on_host = OnHost(*entry, request.last_layer(), request.host_expert_layers());
+    (on_host ? needed.host_bytes : needed.bytes) +=
+        static_cast<double>(RankBytes(*entry, config, request.rank(), RanksOf(request)));
   }
-  return bytes;
+  return needed;
 }
 
-absl::Status CheckMemory(const proto::LoadRequest& request, const ModelConfig& config, double needed_bytes,
-                         int64_t memory_bytes) {
-  if (needed_bytes > static_cast<double>(memory_bytes)) {
+absl::Status CheckMemory(const proto::LoadRequest& request, const ModelConfig& config, const Needed& needed,
+                         const SliceLoaderOptions& options) {
+  if (needed.bytes > static_cast<double>(options.memory_bytes)) {
     const double kv_bytes = KvBytes(request, config);
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "layers %d to %d need %.0f bytes of weights and %.0f of KV cache, this worker offers %d", request.first_layer(),
+        request.last_layer(), needed.bytes - kv_bytes, kv_bytes, options.memory_bytes));
+  }
+  if (needed.host_bytes > static_cast<double>(options.host_memory_bytes)) {
     return absl::ResourceExhaustedError(
-        absl::StrFormat("layers %d to %d need %.0f bytes of weights and %.0f of KV cache, this worker offers %d",
-                        request.first_layer(), request.last_layer(), needed_bytes - kv_bytes, kv_bytes, memory_bytes));
+        absl::StrFormat("experts of %d layers need %.0f bytes of the host's memory, this worker offers %d",
+                        request.host_expert_layers(), needed.host_bytes, options.host_memory_bytes));
   }
   return absl::OkStatus();
 }
@@ -144,6 +156,13 @@ absl::StatusOr<Cache*> SliceLoader::CacheFor(const GgufModel& model) {
     }
   }
   return cache_.get();
+}
+
+absl::StatusOr<Device*> SliceLoader::HostDevice() {
+  if (host_device_ == nullptr) {
+    BARN_ASSIGN_OR_RETURN(host_device_, CreateCpuDevice(options_.host));
+  }
+  return host_device_.get();
 }
 
 void SliceLoader::Unload() {
@@ -178,8 +197,8 @@ absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& 
   BARN_RETURN_IF_ERROR(CheckLayers(request, config));
   BARN_ASSIGN_OR_RETURN(const Catalogue catalogue, BuildCatalogue(*model));
   const std::vector<const CatalogueEntry*> entries = EntriesOf(request, catalogue);
-  const double needed_bytes = NeededBytes(request, config, entries);
-  BARN_RETURN_IF_ERROR(CheckMemory(request, config, needed_bytes, options_.memory_bytes));
+  const Needed needed = NeededBytes(request, config, entries);
+  BARN_RETURN_IF_ERROR(CheckMemory(request, config, needed, options_));
 
   Loaded loaded;
   loaded.expert_bytes_per_token = ExpertBytesPerToken(request, entries, config);
@@ -191,6 +210,11 @@ absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& 
   }
   if (kept_.slice == nullptr || kept_.slice_key != SliceKey(request)) {
     kept_.slice.reset();
+    Device* host_device = nullptr;
+    if (request.host_expert_layers() > 0) {
+      BARN_ASSIGN_OR_RETURN(host_device, HostDevice());
+    }
+    const double of_host = host_device != nullptr ? needed.host_bytes : needed.bytes;
     BARN_ASSIGN_OR_RETURN(kept_.slice,
                           Slice::Create({.model = kept_.model.get(),
                                          .weights = kept_.weights.get(),
@@ -203,7 +227,9 @@ absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& 
                                          .kv_block_tokens = request.kv_block_tokens(),
                                          .kv_type = KvTypeOf(request),
                                          .step_tokens_max = request.step_tokens_max(),
-                                         .borrow_experts = needed_bytes > static_cast<double>(AvailableMemoryBytes()),
+                                         .borrow_experts = of_host > static_cast<double>(AvailableMemoryBytes()),
+                                         .host_device = host_device,
+                                         .host_expert_layers = request.host_expert_layers(),
                                          .context_tokens = request.context_tokens(),
                                          .rank = request.rank(),
                                          .ranks = RanksOf(request)}));

@@ -26,6 +26,9 @@ struct SliceLoaderOptions {
   std::string cache_directory;  // For remote models; made at the first one.
   int64_t cache_bytes_max = 0;  // CacheOptions::bytes_max
   int64_t memory_bytes = 0;     // For weights, KV and scratch.
+  // Of the host, beside a device with memory of its own: for experts, which these processors compute.
+  int64_t host_memory_bytes = 0;
+  CpuOptions host = {};
   int fetch_streams = 4;
 };
 
@@ -61,9 +64,11 @@ class SliceLoader {
   absl::Status LoadWeights(std::unique_ptr<GgufModel> model, std::span<const CatalogueEntry* const> entries,
                            std::string key, const FetchOptions& fetch);
   absl::StatusOr<Cache*> CacheFor(const GgufModel& model);
+  absl::StatusOr<Device*> HostDevice();
 
   const SliceLoaderOptions options_;
   std::unique_ptr<Cache> cache_;
+  std::unique_ptr<Device> host_device_;  // Made when experts first lie there.
   Kept kept_;
 };
 

@@ -65,6 +65,11 @@ absl::Status Worker::Prepare() {
     const int64_t bytes = created.memory_bytes > 0 ? created.memory_bytes : AvailableMemoryBytes();
     options_.memory_bytes = static_cast<int64_t>(static_cast<double>(bytes) * kMemoryShare);
   }
+  if (device_->host_addressable()) {
+    options_.host_memory_bytes = 0;
+  } else if (options_.host_memory_bytes < 0) {
+    options_.host_memory_bytes = static_cast<int64_t>(static_cast<double>(AvailableMemoryBytes()) * kMemoryShare);
+  }
   BARN_ASSIGN_OR_RETURN(exchange_, ExchangeServer::Start(listen, frames_));
   std::string host = options_.advertise_host.empty() ? options_.listen_host : options_.advertise_host;
   if (host == "0.0.0.0" || host == "[::]") {
@@ -75,7 +80,9 @@ absl::Status Worker::Prepare() {
       SliceLoaderOptions{.device = device_.get(),
                          .cache_directory = options_.cache_dir.empty() ? DefaultCacheDirectory() : options_.cache_dir,
                          .cache_bytes_max = options_.cache_bytes_max,
-                         .memory_bytes = options_.memory_bytes});
+                         .memory_bytes = options_.memory_bytes,
+                         .host_memory_bytes = options_.host_memory_bytes,
+                         .host = {.threads = options_.threads, .pin = options_.pin_threads}});
   OpenPort();
   return absl::OkStatus();
 }
@@ -151,6 +158,7 @@ proto::WorkerMessage Worker::HelloMessage() const {
   hello.set_version(options_.version);
   hello.set_name(options_.name);
   hello.set_memory_bytes(options_.memory_bytes);
+  hello.set_host_memory_bytes(options_.host_memory_bytes);
   hello.set_threads(options_.threads > 0 ? options_.threads : static_cast<int>(std::thread::hardware_concurrency()));
   hello.set_device(device_->Describe());
   hello.set_exchange_address(exchange_address_);

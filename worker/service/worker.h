@@ -28,6 +28,8 @@ struct WorkerOptions {
   std::string version = "0.1.0";
   // For weights, KV and scratch. 0: 85 % of the device's memory, or of the host's that is available now.
   int64_t memory_bytes = 0;
+  // Of the host, for experts that a GPU has no room for. Below 0: 85 % of what is available; nothing on processors.
+  int64_t host_memory_bytes = -1;
   int threads = 0;  // CpuOptions::threads
   bool pin_threads = true;
   // What computes, made at Create: CreateDevice where GPUs are wanted. Null: the processors.

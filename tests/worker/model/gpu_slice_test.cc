@@ -87,3 +87,28 @@ INSTANTIATE_TEST_SUITE_P(Models, GpuCache, testing::Values("llama-f32", "gemma2-
 
 }  // namespace
 }  // namespace barn
+// Experts that lie with the host are computed there: of the last layer, or of all. Among the models are biases
+// (gpt-oss), shared experts (deepseek2), with a gate (qwen2moe), and weights of routes that scale inputs (llama4).
+class HostExperts : public RoundedOracle {};
+
+TEST_P(HostExperts, MatchTheReference) {
+  UseScheduleOf(model_.name);
+  for (const int64_t layers : {1, 99}) {
+    SCOPED_TRACE(layers);
+    Pipeline pipeline(model_, {.activations = ActivationMode::kInt8,
+                               .kv_type = KvType::kF32,
+                               .host_expert_layers = layers,
+                               .make_device = MakeGpu});
+    CheckPrompts(pipeline);
+    CheckNextTokens(pipeline, 3);
+    const bool all = layers > 1;
+    EXPECT_EQ(pipeline.device(0).counters().experts_read == 0, all);
+    EXPECT_GT(pipeline.host_device().counters().experts_read, 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, HostExperts,
+                         testing::Values("mixtral-q2_k", "gpt-oss-mxfp4", "deepseek2-v3-q3_k", "qwen2moe-q5_1",
+                                         "llama4-iq4_xs"),
+                         [](const auto& info) { return OracleTestName(info.param); });
+

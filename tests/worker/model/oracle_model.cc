@@ -95,6 +95,14 @@ LogitRows OracleLogits(const std::string& name, const std::string& suffix) {
   return rows;
 }
 
+Device* Pipeline::HostDevice(const PipelineOptions& options) {
+  if (options.host_expert_layers == 0) return nullptr;
+  if (host_device_ == nullptr) {
+    host_device_ = Must(CreateCpuDevice({.threads = 1, .activations = options.activations, .pin = false}));
+  }
+  return host_device_.get();
+}
+
 Pipeline::Pipeline(const OracleModel& model, const PipelineOptions& options) : ranks_(options.ranks) {
   const int64_t layers = Must(ReadModelConfig(*model.header)).layers;
   std::vector<int64_t> edges = {0};
@@ -109,20 +117,23 @@ Pipeline::Pipeline(const OracleModel& model, const PipelineOptions& options) : r
         device = Must(CreateCpuDevice({.threads = options.threads, .activations = options.activations, .pin = false}));
       }
       devices_.push_back(std::move(device));
-      slices_.push_back(Must(Slice::Create({.model = model.header.get(),
-                                            .weights = model.weights.get(),
-                                            .device = devices_.back().get(),
-                                            .first_layer = edges[i],
-                                            .last_layer = edges[i + 1],
-                                            .is_first = edges[i] == 0,
-                                            .is_last = edges[i + 1] == layers,
-                                            .kv_blocks = kBlocks,
-                                            .kv_block_tokens = kBlockTokens,
-                                            .kv_type = options.kv_type,
-                                            .step_tokens_max = 64,
-                                            .context_tokens = options.context_tokens,
-                                            .rank = rank,
-                                            .ranks = ranks_})));
+      slices_.push_back(
+          Must(Slice::Create({.model = model.header.get(),
+                              .weights = model.weights.get(),
+                              .device = devices_.back().get(),
+                              .first_layer = edges[i],
+                              .last_layer = edges[i + 1],
+                              .is_first = edges[i] == 0,
+                              .is_last = edges[i + 1] == layers,
+                              .kv_blocks = kBlocks,
+                              .kv_block_tokens = kBlockTokens,
+                              .kv_type = options.kv_type,
+                              .step_tokens_max = 64,
+                              .host_device = HostDevice(options),
+                              .host_expert_layers = std::min(options.host_expert_layers, edges[i + 1] - edges[i]),
+                              .context_tokens = options.context_tokens,
+                              .rank = rank,
+                              .ranks = ranks_})));
     }
   }
   // Any order of blocks must do: 1, 8, 15, ... instead of 0, 1, 2.

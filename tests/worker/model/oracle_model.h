@@ -48,7 +48,8 @@ struct PipelineOptions {
   std::vector<int64_t> cuts = {};  // First layers of the second and later slices.
   int64_t context_tokens = 256;
   int threads = 1;
-  int ranks = 1;  // Of every slice, each on a thread of its own.
+  int ranks = 1;                   // Of every slice, each on a thread of its own.
+  int64_t host_expert_layers = 0;  // Of every slice, on a CPU device beside its own; at most as many as it has.
   // For a slice of this index. Null: a CPU device.
   std::function<std::unique_ptr<Device>(size_t slice)> make_device = nullptr;
 };
@@ -71,8 +72,10 @@ class Pipeline {
   size_t slices() const { return slices_.size() / ranks_; }
   // With ranks, those of the slices one after the other.
   const Device& device(size_t index) const { return *devices_[index]; }
+  const Device& host_device() const { return *host_device_; }
 
  private:
+  Device* HostDevice(const PipelineOptions& options);
   std::vector<float> Forward(size_t slice, const StepInput& input, int64_t rows);
   LogitRows ForwardToLogits(const StepInput& input, std::span<const int32_t> logit_rows);
   // Calls run(slice, its collective) for every rank of a slice, each on a thread.
@@ -80,6 +83,7 @@ class Pipeline {
 
   const int ranks_;
   std::vector<std::unique_ptr<Device>> devices_;
+  std::unique_ptr<Device> host_device_;
   std::vector<std::unique_ptr<Collective>> collectives_;  // As slices_; null for one rank.
   std::vector<std::unique_ptr<Slice>> slices_;            // Ranks of the first slice, then those of the second.
   std::vector<int32_t> blocks_;

@@ -112,6 +112,46 @@ TEST(WorkerGpu, FormsPipelinesWithGpusAndCpus) {
   }
 }
 
+TEST(WorkerGpu, ComputesExpertsWithItsHost) {
+  FakeCoordinator coordinator;
+  WorkerOptions options = OnDevice(coordinator, "simt:0");
+  options.host_memory_bytes = kGpuBytes;
+  RunningWorker worker(options);
+  const auto peer = coordinator.AwaitPeer(0);
+  ASSERT_TRUE(peer);
+  EXPECT_EQ(peer->hello().host_memory_bytes(), kGpuBytes);
+  int64_t epoch = 0;
+  for (const int64_t layers : {int64_t{1}, kOracleLayers, int64_t{0}}) {
+    SCOPED_TRACE(layers);
+    proto::CoordinatorMessage message = LoadMessage({.epoch = ++epoch});
+    message.mutable_load()->set_host_expert_layers(layers);
+    peer->Send(message);
+    const auto loaded = peer->NextLoadResult();
+    ASSERT_TRUE(loaded && loaded->code() == 0) << loaded->error();
+    ASSERT_NO_FATAL_FAILURE(ExpectAnswers({peer.get()}, epoch));
+  }
+}
+
+TEST(WorkerGpu, RefusesExpertsThatItsHostCannotHold) {
+  const auto refusal = [](const std::string& device, int64_t host_memory_bytes, int64_t layers) {
+    FakeCoordinator coordinator;
+    WorkerOptions options = OnDevice(coordinator, device);
+    options.host_memory_bytes = host_memory_bytes;
+    RunningWorker worker(options);
+    const auto peer = coordinator.AwaitPeer(0);
+    proto::CoordinatorMessage message = LoadMessage({});
+    message.mutable_load()->set_host_expert_layers(layers);
+    peer->Send(message);
+    const auto loaded = peer->NextLoadResult();
+    return loaded ? loaded->error() : "no answer";
+  };
+  EXPECT_EQ(refusal("simt:0", 1 << 20, 4), "load: host_expert_layers is 4, allowed are 0 to 3");
+  EXPECT_EQ(refusal("simt:0", 1000, 2),
+            "experts of 2 layers need 589824 bytes of the host's memory, this worker offers 1000");
+  EXPECT_EQ(refusal("cpu", 1 << 20, 2),
+            "experts of 2 layers need 589824 bytes of the host's memory, this worker offers 0");
+}
+
 TEST(WorkerGpu, RefusesWhatItCannotGive) {
   FakeCoordinator coordinator;
   RunningWorker worker(OnDevice(coordinator, "simt:0"));
