@@ -62,7 +62,7 @@ stage "device $device" 60 bash -c "$(declare -f usable); barn=$barn device=$devi
 
 kernels=(quantize_test gpu_norm_test gpu_rope_test gpu_elementwise_test gpu_embedding_test gpu_float_matvec_test
   gpu_kv_rows_test gpu_routed_rows_test routes_test gpu_logit_ranking_test matvec_test gpu_matmul_test gpu_attention_test
-  gpu_device_test gpu_sequences_test)
+  gpu_device_test gpu_sequences_test graph_cache_test)
 [[ $quick -eq 1 ]] && kernels=(quantize_test gpu_norm_test routes_test)
 wrong=0
 for test in "${kernels[@]}"; do

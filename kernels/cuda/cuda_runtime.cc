@@ -4,6 +4,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 #include "kernels/cuda/runtime.h"
+#include "kernels/cuda/work_log.h"
 
 // runtime.h over the CUDA runtime. Calls without a status keep their error in the runtime, as launches do: Synchronize
 // returns it.
@@ -119,15 +120,19 @@ absl::Status Synchronize(Stream stream) {
 }
 
 void CopyToDevice(void* device, const void* pinned, size_t bytes, Stream stream) {
+  if (Logged<CallWork<&CopyToDevice>>(stream, device, pinned, bytes)) return;
   cudaMemcpyAsync(device, pinned, bytes, cudaMemcpyHostToDevice, stream);
 }
 void CopyToHost(void* pinned, const void* device, size_t bytes, Stream stream) {
+  if (Logged<CallWork<&CopyToHost>>(stream, pinned, device, bytes)) return;
   cudaMemcpyAsync(pinned, device, bytes, cudaMemcpyDeviceToHost, stream);
 }
 void CopyOnDevice(void* to, const void* from, size_t bytes, Stream stream) {
+  if (Logged<CallWork<&CopyOnDevice>>(stream, to, from, bytes)) return;
   cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
 }
 void FillBytes(void* device, uint8_t value, size_t bytes, Stream stream) {
+  if (Logged<CallWork<&FillBytes>>(stream, device, value, bytes)) return;
   cudaMemsetAsync(device, value, bytes, stream);
 }
 

@@ -47,11 +47,18 @@ absl::StatusOr<std::unique_ptr<GpuDevice>> GpuDevice::Create(GpuOptions options)
   if (!arena.ok()) return arena.status();
   absl::StatusOr<gpu::Stream> stream = gpu::CreateStream();
   if (!stream.ok()) return stream.status();
-  return absl::WrapUnique(new GpuDevice(options.index, std::move(info), *std::move(arena), *stream));
+  auto device = absl::WrapUnique(new GpuDevice(options.index, std::move(info), *std::move(arena), *stream));
+  if (options.graphs) {
+    device->log_ = std::make_unique<gpu::WorkLog>(*stream);
+    device->graphs_ = std::make_unique<GraphCache>(*stream);
+  }
+  return device;
 }
 
 GpuDevice::~GpuDevice() {
   Wait();
+  graphs_.reset();
+  log_.reset();
   for (const PinnedArea& area : {read_back_, ranked_}) gpu::FreePinned(area.memory);
   gpu::DestroyStream(stream_);
 }
@@ -67,8 +74,13 @@ bool GpuDevice::Ready() {
   return status().ok();
 }
 
+void GpuDevice::StartLogged() {
+  if (log_ != nullptr && log_->size() > 0) Fail(graphs_->Start(*log_));
+}
+
 void GpuDevice::Drain() {
   Fail(gpu::UseDevice(index_));
+  StartLogged();
   Fail(gpu::Synchronize(stream_));
 }
 

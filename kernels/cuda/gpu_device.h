@@ -12,10 +12,12 @@
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device_arena.h"
 #include "kernels/cuda/gpu_matrix.h"
+#include "kernels/cuda/graph_cache.h"
 #include "kernels/cuda/routes.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/staged_inputs.h"
+#include "kernels/cuda/work_log.h"
 #include "kernels/device.h"
 
 namespace barn {
@@ -23,6 +25,7 @@ namespace barn {
 struct GpuOptions {
   int index = 0;             // Of gpu::ListDevices.
   int64_t memory_bytes = 0;  // For weights, keys and values, and activations; 0: nine tenths of the device's memory.
+  bool graphs = true;        // See GraphCache.
 };
 
 // Device on a GPU: everything lies in one arena, all work is put on one stream, and the host waits for it only where it
@@ -39,6 +42,7 @@ class GpuDevice final : public Device {
   bool host_addressable() const override { return false; }
   int64_t memory_bytes() const { return arena_->bytes(); }  // Of the device, for all that lies there.
   absl::Status status() const override;
+  int64_t graph_starts() const { return graphs_ == nullptr ? 0 : graphs_->starts(); }
 
   using Device::Upload;
   absl::StatusOr<std::unique_ptr<Matrix>> Upload(DType dtype, MatrixShape shape, std::span<const std::byte> bytes,
@@ -60,11 +64,11 @@ class GpuDevice final : public Device {
   void Gelu(Activation form, Tensor x) override;
   void Rope(const RopeArgs& args) override;
   void WriteKv(const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v) override;
+  void CopyKvBlocks(const KvLayer& kv, std::span<const KvBlockCopy> copies) override;
   void Attention(const AttentionArgs& args) override;
   void Add(Tensor x, Tensor y) override;
   void AddScaled(Tensor x, Tensor y, float scale) override;
   void Scale(Tensor x, float scale) override;
-  void CopyKvBlocks(const KvLayer& kv, std::span<const KvBlockCopy> copies) override;
   void ScaleRows(Tensor x, std::span<const float> scales) override;
   void Softcap(Tensor x, float cap) override;
   void RankLogits(std::span<LogitRanking> rows) override;
@@ -99,6 +103,7 @@ class GpuDevice final : public Device {
   // For the thread that calls; false: something went wrong before, and nothing more shall be put on the stream.
   bool Ready();
   void Fail(const absl::Status& status) { status_.Update(status); }
+  void StartLogged();
   void Drain();  // Returns when the stream is done.
   void Wait();   // The same, where no array of this call is staged: their memory is used again.
   void Release(std::byte* memory);
@@ -131,6 +136,9 @@ class GpuDevice final : public Device {
   const gpu::DeviceInfo info_;
   const std::unique_ptr<DeviceArena> arena_;
   const gpu::Stream stream_;
+  // What was put on the stream since it was last waited for; null, and so is the cache: it starts at once.
+  std::unique_ptr<gpu::WorkLog> log_;
+  std::unique_ptr<GraphCache> graphs_;
   StagedInputs staged_;
   absl::Status status_;
   DeviceCounters counters_;

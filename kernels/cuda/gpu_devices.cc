@@ -1,5 +1,6 @@
 #include "kernels/cuda/gpu_devices.h"
 
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,6 +16,14 @@ namespace barn {
 namespace {
 
 std::string NameOf(size_t index) { return absl::StrCat(gpu::DevicePrefix(), ":", index); }
+
+// BARN_GPU_GRAPHS: on (as when it is not set) or off, where a graph is suspected of something.
+absl::StatusOr<bool> WantsGraphs() {
+  const char* word = std::getenv("BARN_GPU_GRAPHS");
+  if (word == nullptr || absl::string_view(word) == "on") return true;
+  if (absl::string_view(word) == "off") return false;
+  return absl::InvalidArgumentError(absl::StrFormat("BARN_GPU_GRAPHS is \"%s\", want on or off", word));
+}
 
 DeviceEntry Missing(std::string why) { return {.name = gpu::DevicePrefix(), .missing = std::move(why)}; }
 
@@ -49,8 +58,10 @@ absl::StatusOr<CreatedDevice> CreateGpu(const DeviceOptions& options) {
   for (const DeviceEntry& entry : entries) {
     if (entry.name != name) continue;
     if (!entry.missing.empty()) return absl::UnavailableError(absl::StrCat(name, ": ", entry.missing));
+    const absl::StatusOr<bool> graphs = WantsGraphs();
+    if (!graphs.ok()) return graphs.status();
     absl::StatusOr<std::unique_ptr<GpuDevice>> device =
-        GpuDevice::Create({.index = index, .memory_bytes = options.memory_bytes});
+        GpuDevice::Create({.index = index, .memory_bytes = options.memory_bytes, .graphs = *graphs});
     if (!device.ok()) return device.status();
     const int64_t bytes = (*device)->memory_bytes();
     return CreatedDevice{.device = *std::move(device), .memory_bytes = bytes};

@@ -7,31 +7,41 @@
 #include <cstdint>
 
 #include "kernels/cuda/stream.h"
+#include "kernels/cuda/work_log.h"
 
 // What gpu.h offers to kernels, in CUDA. The simulator's twin is gpu_simt.h; both describe each function the same way.
 
 #define BARN_SHARED(T, name, dims) __shared__ T name dims
 #define BARN_UNROLL _Pragma("unroll")
-// Where a lane is in the source: a parameter for functions that wrap a warp operation. Only the simulator uses it.
 // For a loop around products of tensor cores: sm_75 takes two to four instructions for one, and runs out of registers.
 #if __CUDA_ARCH__ >= 800
 #define BARN_UNROLL_FROM_80 BARN_UNROLL
 #else
 #define BARN_UNROLL_FROM_80 _Pragma("unroll 1")
 #endif
+// Where a lane is in the source: a parameter for functions that wrap a warp operation. Only the simulator uses it.
 #define BARN_SITE_PARAM
 #define BARN_SITE
 
 namespace barn::gpu {
 
-// Starts kernel<<<grid, block>>> on the stream. An error is kept by the runtime: Synchronize reports it.
+struct KernelWork {
+  template <class... Params>
+  static void Run(Stream stream, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
+                  Params... params) {
+    if (shared_bytes > 48 * 1024) {
+      cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           static_cast<int>(shared_bytes));
+    }
+    kernel<<<grid, block, shared_bytes, stream>>>(params...);
+  }
+};
+// Starts kernel<<<grid, block>>> on the stream, or writes it down for later. An error is kept by the runtime:
+// Synchronize reports it.
 template <class... Params, class... Args>
 void Launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream, Args... args) {
-  if (shared_bytes > 48 * 1024) {
-    cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                         static_cast<int>(shared_bytes));
-  }
-  kernel<<<grid, block, shared_bytes, stream>>>(static_cast<Params>(args)...);
+  if (Logged<KernelWork>(stream, kernel, grid, block, shared_bytes, static_cast<Params>(args)...)) return;
+  KernelWork::Run(stream, kernel, grid, block, shared_bytes, static_cast<Params>(args)...);
 }
 
 // Loads from device memory: read-only for the kernel; read once (weights); and what other threads of it may write.
@@ -52,6 +62,14 @@ __device__ __forceinline__ void St(T* p, T value) {
   *p = value;
 }
 
+// The same pointer, as one value in registers: what is added to it later is one addition. Left alone, the compiler
+// takes its parts together anew for every load of a loop.
+template <class T>
+__device__ __forceinline__ T* Settled(T* p) {
+  asm("" : "+l"(p));
+  return p;
+}
+
 // The dynamic shared memory of the block, 16-byte aligned.
 template <class T>
 __device__ __forceinline__ T* DynamicShared() {
@@ -62,14 +80,6 @@ __device__ __forceinline__ T* DynamicShared() {
 __device__ __forceinline__ float HalfToFloat(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 __device__ __forceinline__ uint16_t FloatToHalf(float value) { return __half_as_ushort(__float2half_rn(value)); }
 // Two halves, the first in the low bits.
-// The same pointer, as one value in registers: what is added to it later is one addition. Left alone, the compiler
-// takes its parts together anew for every load of a loop.
-template <class T>
-__device__ __forceinline__ T* Settled(T* p) {
-  asm("" : "+l"(p));
-  return p;
-}
-
 __device__ __forceinline__ uint32_t FloatsToHalves(float low, float high) {
   const __half2 pair = __floats2half2_rn(low, high);
   return *reinterpret_cast<const uint32_t*>(&pair);

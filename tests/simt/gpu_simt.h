@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "kernels/cuda/stream.h"
+#include "kernels/cuda/work_log.h"
 #include "kernels/formats/half.h"
 #include "tests/simt/block.h"
 #include "tests/simt/device_memory.h"
@@ -29,8 +30,8 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define BARN_UNROLL _Pragma("GCC unroll 16")
-#define BARN_SITE_PARAM , ::barn::simt::Site site = ::barn::simt::Site::current()
 #define BARN_UNROLL_FROM_80 BARN_UNROLL
+#define BARN_SITE_PARAM , ::barn::simt::Site site = ::barn::simt::Site::current()
 #define BARN_SITE , site
 // A reference to an array of the block.
 #define BARN_SHARED(T, name, dims)                    \
@@ -225,11 +226,19 @@ T max(T a, T b) {
 
 namespace barn::gpu {
 
+struct KernelWork {
+  template <class... Params>
+  static void Run(Stream stream, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
+                  Params... params) {
+    simt::Enqueue(stream, [=, all = std::tuple<Params...>(params...)] {
+      simt::RunGrid([&] { std::apply(kernel, all); }, grid, block, shared_bytes);
+    });
+  }
+};
 template <class... Params, class... Args>
 void Launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream, Args... args) {
-  simt::Enqueue(stream, [=, params = std::tuple<std::decay_t<Params>...>(static_cast<Params>(args)...)] {
-    simt::RunGrid([&] { std::apply(kernel, params); }, grid, block, shared_bytes);
-  });
+  if (Logged<KernelWork>(stream, kernel, grid, block, shared_bytes, static_cast<Params>(args)...)) return;
+  KernelWork::Run(stream, kernel, grid, block, shared_bytes, static_cast<Params>(args)...);
 }
 
 template <class T>
@@ -248,6 +257,10 @@ T LdShared(const T* p BARN_SITE_PARAM) {
   return *p;
 }
 template <class T>
+T* Settled(T* p) {
+  return p;
+}
+template <class T>
 void St(T* p, std::type_identity_t<T> value BARN_SITE_PARAM) {
   simt::CheckAccess("store", p, sizeof(T), site);
   *p = value;
@@ -257,10 +270,6 @@ template <class T>
 T* DynamicShared() {
   return static_cast<T*>(simt::current_block->dynamic_shared());
 }
-T* Settled(T* p) {
-  return p;
-}
-template <class T>
 
 inline float HalfToFloat(uint16_t bits) { return barn::HalfToFloat(bits); }
 inline uint16_t FloatToHalf(float value) { return barn::FloatToHalf(value); }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "kernels/cuda/work_log.h"
 #include "tests/simt/block.h"
 #include "tests/simt/device_memory.h"
 #include "tests/simt/simt_stream.h"
@@ -155,6 +156,7 @@ absl::Status Synchronize(Stream stream) {
 
 void CopyToDevice(void* device, const void* pinned, size_t bytes, Stream stream) {
   CheckRange("copy to device memory", device, bytes, Site::current());
+  if (Logged<CallWork<&CopyToDevice>>(stream, device, pinned, bytes)) return;
   simt::Put(stream, {.run = [=] { std::memcpy(device, pinned, bytes); },
                      .pinned = pinned,
                      .pinned_bytes = bytes,
@@ -163,6 +165,7 @@ void CopyToDevice(void* device, const void* pinned, size_t bytes, Stream stream)
 
 void CopyToHost(void* pinned, const void* device, size_t bytes, Stream stream) {
   CheckRange("copy from device memory", device, bytes, Site::current());
+  if (Logged<CallWork<&CopyToHost>>(stream, pinned, device, bytes)) return;
   simt::Put(stream, {.run = [=] { std::memcpy(pinned, device, bytes); },
                      .pinned = pinned,
                      .pinned_bytes = bytes,
@@ -172,11 +175,13 @@ void CopyToHost(void* pinned, const void* device, size_t bytes, Stream stream) {
 void CopyOnDevice(void* to, const void* from, size_t bytes, Stream stream) {
   CheckRange("copy to device memory", to, bytes, Site::current());
   CheckRange("copy from device memory", from, bytes, Site::current());
+  if (Logged<CallWork<&CopyOnDevice>>(stream, to, from, bytes)) return;
   simt::Enqueue(stream, [=] { std::memmove(to, from, bytes); });
 }
 
 void FillBytes(void* device, uint8_t value, size_t bytes, Stream stream) {
   CheckRange("fill of device memory", device, bytes, Site::current());
+  if (Logged<CallWork<&FillBytes>>(stream, device, value, bytes)) return;
   simt::Enqueue(stream, [=] { std::memset(device, value, bytes); });
 }
 

@@ -37,6 +37,38 @@ TEST_P(GpuSlice, MatchesTheReference) {
 INSTANTIATE_TEST_SUITE_P(Models, GpuSlice, testing::ValuesIn(OracleNames()),
                          [](const auto& info) { return OracleTestName(info.param); });
 
+// Steps that are started as graphs give the bits of those that are not: single tokens, over the edge of a block, and
+// again after the sequence began anew. A model with experts has a graph for each piece between two waits.
+class Graphs : public RoundedOracle {};
+
+TEST_P(Graphs, ChangeNoBit) {
+  UseScheduleOf(model_.name);
+  const auto run = [&](bool graphs, int64_t* starts) {
+    Pipeline pipeline(model_, {.kv_type = KvType::kF16, .make_device = [graphs](size_t) {
+                                 return *GpuDevice::Create({.memory_bytes = int64_t{48} << 20, .graphs = graphs});
+                               }});
+    std::vector<std::vector<float>> logits;
+    for (int round = 0; round < 2; ++round) {
+      const std::vector<int32_t> prompt = model_.Ids("prompt_short");
+      logits.push_back(pipeline.FeedForLast(prompt));
+      for (int i = 0; i < 12; ++i) {
+        const int32_t token[] = {ArgMax(logits.back())};
+        logits.push_back(pipeline.FeedForLast(token));
+      }
+      pipeline.Restart();
+    }
+    *starts = static_cast<const GpuDevice&>(pipeline.device(0)).graph_starts();
+    return logits;
+  };
+  int64_t with = 0, without = 0;
+  EXPECT_EQ(run(true, &with), run(false, &without));
+  EXPECT_EQ(without, 0);
+  EXPECT_GT(with, 6);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Graphs, testing::Values("llama-k-quants", "qwen3moe-q3_k", "deepseek2-v3-q3_k"),
+                         [](const auto& info) { return OracleTestName(info.param); });
+
 class MixedPipeline : public RoundedOracle {};
 
 // The CPU runs the first slice and the GPU the next, or the other way about.
@@ -54,6 +86,31 @@ TEST_P(MixedPipeline, MatchesTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, MixedPipeline, testing::Values("qwen3moe-q3_k", "gpt-oss-mxfp4", "deepseek2-v3-q3_k"),
+                         [](const auto& info) { return OracleTestName(info.param); });
+
+// Experts that lie with the host are computed there: of the last layer, or of all. Among the models are biases
+// (gpt-oss), shared experts (deepseek2), with a gate (qwen2moe), and weights of routes that scale inputs (llama4).
+class HostExperts : public RoundedOracle {};
+
+TEST_P(HostExperts, MatchTheReference) {
+  UseScheduleOf(model_.name);
+  for (const int64_t layers : {1, 99}) {
+    SCOPED_TRACE(layers);
+    Pipeline pipeline(model_, {.activations = ActivationMode::kInt8,
+                               .kv_type = KvType::kF32,
+                               .host_expert_layers = layers,
+                               .make_device = MakeGpu});
+    CheckPrompts(pipeline);
+    CheckNextTokens(pipeline, 3);
+    const bool all = layers > 1;
+    EXPECT_EQ(pipeline.device(0).counters().experts_read == 0, all);
+    EXPECT_GT(pipeline.host_device().counters().experts_read, 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, HostExperts,
+                         testing::Values("mixtral-q2_k", "gpt-oss-mxfp4", "deepseek2-v3-q3_k", "qwen2moe-q5_1",
+                                         "llama4-iq4_xs"),
                          [](const auto& info) { return OracleTestName(info.param); });
 
 // Keys and values in f16 and q8_0 on the GPU against the same on the CPU, where a value that sums in another order may
@@ -87,28 +144,3 @@ INSTANTIATE_TEST_SUITE_P(Models, GpuCache, testing::Values("llama-f32", "gemma2-
 
 }  // namespace
 }  // namespace barn
-// Experts that lie with the host are computed there: of the last layer, or of all. Among the models are biases
-// (gpt-oss), shared experts (deepseek2), with a gate (qwen2moe), and weights of routes that scale inputs (llama4).
-class HostExperts : public RoundedOracle {};
-
-TEST_P(HostExperts, MatchTheReference) {
-  UseScheduleOf(model_.name);
-  for (const int64_t layers : {1, 99}) {
-    SCOPED_TRACE(layers);
-    Pipeline pipeline(model_, {.activations = ActivationMode::kInt8,
-                               .kv_type = KvType::kF32,
-                               .host_expert_layers = layers,
-                               .make_device = MakeGpu});
-    CheckPrompts(pipeline);
-    CheckNextTokens(pipeline, 3);
-    const bool all = layers > 1;
-    EXPECT_EQ(pipeline.device(0).counters().experts_read == 0, all);
-    EXPECT_GT(pipeline.host_device().counters().experts_read, 0);
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Models, HostExperts,
-                         testing::Values("mixtral-q2_k", "gpt-oss-mxfp4", "deepseek2-v3-q3_k", "qwen2moe-q5_1",
-                                         "llama4-iq4_xs"),
-                         [](const auto& info) { return OracleTestName(info.param); });
-
