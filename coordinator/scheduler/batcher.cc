@@ -117,7 +117,7 @@ class StepBuilder {
     const auto idle = [](const auto& entry) { return entry.second.finished || entry.second.pending() <= 0; };
     return std::all_of(before.slices.begin(), before.slices.end(), certain) &&
            std::all_of(sequences_.running().begin(), sequences_.running().end(), idle) &&
-           GuessedTokens(before) < kFollowingStepGain * static_cast<double>(before.decoding_rows);
+           GuessedTokens(before) <= kFollowingStepGain * static_cast<double>(before.slices.size());
   }
 
   // What guesses would bring to the step behind `before`, in tokens beyond their price. They need the tokens that are
