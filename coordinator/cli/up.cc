@@ -11,6 +11,7 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/http_settings.h"
 #include "coordinator/cli/local_cluster.h"
+#include "coordinator/cli/lora_option.h"
 #include "coordinator/cli/model_facts.h"
 #include "coordinator/cli/options.h"
 #include "coordinator/cli/restart_pause.h"
@@ -32,6 +33,7 @@ struct ServeSettings {
   std::string token;
   std::string draft = "ngram";
   std::string chat_template;  // A file; empty: the model's own.
+  std::vector<std::string> lora;
 };
 
 // Tells a person when the model becomes ready or stops being so.
@@ -109,6 +111,8 @@ absl::Status Serve(const ServeSettings& settings) {
                      .tokenizer = cluster->tokenizer(),
                      .context_tokens = cluster->context_tokens_trained()};
   BARN_RETURN_IF_ERROR(ChooseTemplate(settings.chat_template, cluster->model(), served));
+  served.adapters = std::make_shared<ServedAdapters>(cluster->engine(), cluster->model(), std::vector{served.id});
+  BARN_RETURN_IF_ERROR(BeginAdapters(settings.lora, *served.adapters));
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<HttpServer> server, HttpServer::Create(http, served, cluster->engine()));
   const std::string url =
       absl::StrFormat("%s://%s:%d", http.tls_key.empty() ? "http" : "https", http.host, server->port());
@@ -131,6 +135,7 @@ absl::Status Serve(const ServeSettings& settings) {
       return absl::OkStatus();
     }
     BARN_RETURN_IF_ERROR(ready);
+    BARN_RETURN_IF_ERROR(AwaitAdapters(settings.lora, *served.adapters));
   }
   bool was_ready = false;
   const SystemClock clock;
@@ -159,6 +164,7 @@ void AddClusterOptions(CLI::App* command, ServeSettings& settings) {
       ->envname("BARN_DRAFT")
       ->check(CLI::IsMember({"ngram", "off"}))
       ->capture_default_str();
+  AddLoraOption(command, settings.lora);
   command->add_option("--chat-template", settings.chat_template, "A Jinja file in place of the model's chat template")
       ->envname("BARN_CHAT_TEMPLATE");
 }

@@ -217,6 +217,7 @@ void ClusterEngine::Perform(Actions actions) {
       on_update(std::move(update));
     }
   }
+  for (const AdapterVerdict& verdict : actions.adapters) Report(verdict);
 }
 
 absl::StatusOr<int64_t> ClusterEngine::Submit(GenerateRequest request, OnUpdate on_update) {
@@ -232,6 +233,39 @@ absl::StatusOr<int64_t> ClusterEngine::Submit(GenerateRequest request, OnUpdate 
   submission.done.WaitForNotification();
   if (!submission.verdict.ok()) return submission.verdict;
   return id;
+}
+
+int64_t ClusterEngine::LoadAdapter(std::vector<std::string> parts, std::function<void(absl::Status)> on_change) {
+  const int64_t id = ++last_adapter_id_;
+  for (std::string& part : parts) {
+    if (!absl::StrContains(part, "://")) part = std::filesystem::absolute(part).string();
+  }
+  {
+    absl::MutexLock lock(&adapters_mutex_);
+    on_adapter_[id] = std::move(on_change);
+  }
+  queue_.Push(AdapterAsked{.adapter_id = id, .parts = std::move(parts)});
+  return id;
+}
+
+void ClusterEngine::UnloadAdapter(int64_t id) {
+  {
+    absl::MutexLock lock(&adapters_mutex_);
+    on_adapter_.erase(id);
+  }
+  queue_.Push(AdapterDropped{id});
+}
+
+void ClusterEngine::Report(const AdapterVerdict& verdict) {
+  std::function<void(absl::Status)> on_change;
+  {
+    absl::MutexLock lock(&adapters_mutex_);
+    const auto found = on_adapter_.find(verdict.adapter_id);
+    if (found == on_adapter_.end()) return;  // Unloaded meanwhile.
+    on_change = found->second;
+    if (!verdict.status.ok()) on_adapter_.erase(found);
+  }
+  on_change(verdict.status);
 }
 
 void ClusterEngine::Cancel(int64_t request_id) { queue_.Push(RequestCancelled{request_id}); }

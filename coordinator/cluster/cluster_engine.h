@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -18,6 +19,7 @@
 #include "absl/time/time.h"
 #include "coordinator/cluster/cluster_service.h"
 #include "coordinator/cluster/event_queue.h"
+#include "coordinator/scheduler/adapter_host.h"
 #include "coordinator/scheduler/core.h"
 #include "coordinator/scheduler/engine.h"
 #include "proto/base/clock.h"
@@ -49,7 +51,7 @@ struct ClusterOptions {
 };
 
 // The engine of a cluster: the gRPC server that workers join, and one thread that runs the core. Thread-safe.
-class ClusterEngine : public Engine {
+class ClusterEngine : public Engine, public AdapterHost {
  public:
   // Listens and waits for workers. `model` is read during the call only; its files are what workers load.
   // Unimplemented: the architecture is not supported. Unavailable: the address is in use. FailedPrecondition: an
@@ -63,6 +65,8 @@ class ClusterEngine : public Engine {
   absl::StatusOr<int64_t> Submit(GenerateRequest request, std::function<void(RequestUpdate)> on_update) override;
   void Cancel(int64_t request_id) override;
   EngineState State() const override;
+  int64_t LoadAdapter(std::vector<std::string> parts, std::function<void(absl::Status)> on_change) override;
+  void UnloadAdapter(int64_t id) override;
 
   // The port that the Cluster service listens on.
   int port() const { return port_; }
@@ -81,6 +85,7 @@ class ClusterEngine : public Engine {
   // The engine's thread.
   void Run();
   void Perform(Actions actions);
+  void Report(const AdapterVerdict& verdict);
 
   const ClusterOptions options_;
   const SystemClock clock_;
@@ -91,6 +96,7 @@ class ClusterEngine : public Engine {
   std::thread thread_;
   std::atomic<bool> stopping_ = false;
   std::atomic<int64_t> last_request_id_ = 0;
+  std::atomic<int64_t> last_adapter_id_ = 0;
   std::map<int64_t, OnUpdate> on_update_;  // Of accepted requests; the engine's thread only.
 
   // The core belongs to the engine's thread; the lock lets others look between two steps.
@@ -102,6 +108,9 @@ class ClusterEngine : public Engine {
   absl::Mutex submissions_mutex_;
   bool accepting_ ABSL_GUARDED_BY(submissions_mutex_) = true;
   std::map<int64_t, Submission*> submissions_ ABSL_GUARDED_BY(submissions_mutex_);  // Without a verdict yet.
+
+  absl::Mutex adapters_mutex_;
+  std::map<int64_t, std::function<void(absl::Status)>> on_adapter_ ABSL_GUARDED_BY(adapters_mutex_);
 };
 
 }  // namespace barn

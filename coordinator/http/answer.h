@@ -46,6 +46,7 @@ struct GenerationJob {
   std::vector<GenerateRequest> requests;
   std::unique_ptr<Answer> answer;
   size_t at_once = SIZE_MAX;  // No more are with the engine at a time.
+  std::string model = {};     // Whom the ledger shall name; empty: the served model.
 };
 
 // A route knows its reply at once, needs the engine, or has an error for the dialect to word.

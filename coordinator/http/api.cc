@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "coordinator/accounts/usage_json.h"
+#include "coordinator/http/adapter_routes.h"
 #include "coordinator/http/anthropic/anthropic_routes.h"
 #include "coordinator/http/api_error.h"
 #include "coordinator/http/embeddings/embedding_routes.h"
@@ -17,6 +18,7 @@
 #include "coordinator/http/ollama/ollama_routes.h"
 #include "coordinator/http/openai_routes.h"
 #include "coordinator/http/responses/response_routes.h"
+#include "coordinator/http/served_adapters.h"
 #include "coordinator/http/text_routes.h"
 
 namespace barn {
@@ -81,6 +83,10 @@ constexpr ApiRoute kRoutes[] = {
     {"/apply-template", "POST", &ApplyTemplate, Access::kRead},
     {"/completion", "POST", &NativeCompletion},
     {"/infill", "POST", &NativeInfill},
+    {"/lora-adapters", "GET", &LoraAdapters},
+    {"/lora-adapters", "POST", &SetLoraAdapters, Access::kRead},
+    {"/v1/load_lora_adapter", "POST", &LoadLoraAdapter, Access::kRead},
+    {"/v1/unload_lora_adapter", "POST", &UnloadLoraAdapter, Access::kRead},
     {"/v1/usage", "GET", &Usage},
     {"/v1/models", "GET", &OpenAiModels},
     {"/v1/models/", "GET", &OpenAiModel},
@@ -130,6 +136,12 @@ std::optional<HttpReply> Api::Admit(HttpRequest& request) const {
   return std::nullopt;
 }
 
+bool Api::TakesLong(const HttpRequest& request) { return request.path == "/v1/load_lora_adapter"; }
+
+void Api::Close() const {
+  if (model_.adapters != nullptr) model_.adapters->Close();
+}
+
 std::string Api::RouteLabel(absl::string_view path) const {
   for (const ApiRoute& route : kRoutes) {
     if (path == route.path || (absl::EndsWith(route.path, "/") && absl::StartsWith(path, route.path))) {
@@ -143,7 +155,12 @@ RouteResult Api::Handle(const HttpRequest& request) const {
   RouteResult result;
   try {
     result = Route(request);
-    if (GenerationJob* job = std::get_if<GenerationJob>(&result); job != nullptr) SetTenant(request.account, *job);
+    if (GenerationJob* job = std::get_if<GenerationJob>(&result); job != nullptr) {
+      SetTenant(request.account, *job);
+      if (model_.adapters != nullptr && !job->requests.empty()) {
+        job->model = model_.adapters->NameOf(job->requests.front().adapters);
+      }
+    }
   } catch (const std::exception& failure) {  // Out of memory, or a bug in reading the request.
     result = FromStatus(absl::InternalError(absl::StrCat("cannot handle the request: ", failure.what())));
   }

@@ -29,6 +29,11 @@ class Api {
 
   const std::string& model_id() const { return model_.id; }
 
+  // Waits for workers: a thread of its own is due.
+  static bool TakesLong(const HttpRequest& request);
+  // What waits in Handle gives up.
+  void Close() const;
+
   // The path as a label for metrics: one of a few.
   std::string RouteLabel(absl::string_view path) const;
 

@@ -1,15 +1,52 @@
 #include "coordinator/http/generation_job.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/http/served_adapters.h"
 
 namespace barn {
 
 bool Serves(const ServedModel& model, absl::string_view name) {
-  return name == model.id || std::find(model.aliases.begin(), model.aliases.end(), name) != model.aliases.end();
+  return name == model.id || std::find(model.aliases.begin(), model.aliases.end(), name) != model.aliases.end() ||
+         (model.adapters != nullptr && model.adapters->Find(name).has_value());
 }
+
+std::string ModelName(const ServedModel& model, absl::string_view name) {
+  const bool adapter = model.adapters != nullptr && model.adapters->Find(name).has_value();
+  return adapter ? std::string(name) : model.id;
+}
+
+namespace {
+
+// The adapters that a request names by number beside the one that its model's name is.
+std::vector<AdapterUse> UsesOf(const ServedModel& model, const SharedFields& shared) {
+  if (model.adapters == nullptr) return {};
+  if (!shared.lora.has_value()) return model.adapters->UsesOf(shared.model);
+  std::map<int64_t, float> scales;
+  if (const auto named = model.adapters->Find(shared.model)) scales[named->id] = named->scale;
+  for (const auto& [number, scale] : *shared.lora) {
+    if (const auto adapter = model.adapters->FindNumber(number)) scales[adapter->id] = scale;
+  }
+  std::vector<AdapterUse> uses;
+  for (const auto& [id, scale] : scales) {
+    if (scale != 0) uses.push_back({.id = id, .scale = scale});
+  }
+  return uses;
+}
+
+std::optional<ApiError> CheckLora(const ServedModel& model, const SharedFields& shared) {
+  if (!shared.lora.has_value()) return std::nullopt;
+  for (const auto& [number, scale] : *shared.lora) {
+    if (model.adapters != nullptr && model.adapters->FindNumber(number).has_value()) continue;
+    return BadParam("lora", absl::StrCat("'lora' names the adapter ", number, ", which is not loaded"));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 int64_t ContextTokens(const ServedModel& model, const EngineState& engine) {
   return engine.context_tokens_max > 0 ? engine.context_tokens_max : model.context_tokens;
@@ -24,6 +61,7 @@ std::optional<ApiError> CheckShared(const ServedModel& model, const SharedFields
     error.code = "model_generates_no_text";
     return error;
   }
+  if (auto error = CheckLora(model, shared)) return error;
   for (const auto& [id, bias] : shared.sampling.logit_bias) {
     if (id >= model.tokenizer.size()) {
       return BadParam("logit_bias",
@@ -67,6 +105,7 @@ GenerateRequest EngineRequest(const ServedModel& model, const SharedFields& shar
   request.top_logprobs = shared.top_logprobs;
   request.ignore_end = shared.ignore_eos;
   request.timeout = shared.timeout;
+  request.adapters = UsesOf(model, shared);
   return request;
 }
 

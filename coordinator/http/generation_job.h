@@ -19,6 +19,9 @@ using JobResult = std::variant<ApiError, GenerationJob>;
 // Whether `name` in a request means this model.
 bool Serves(const ServedModel& model, absl::string_view name);
 
+// What an answer shall call the model that a request calls `name`: an adapter keeps its name.
+std::string ModelName(const ServedModel& model, absl::string_view name);
+
 // Longest prompt plus answer: what the engine can hold now, else the model's number; 0 if neither is known yet.
 int64_t ContextTokens(const ServedModel& model, const EngineState& engine);
 

@@ -1,6 +1,7 @@
 #include "coordinator/http/openai_fields.h"
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/http/adapter_fields.h"
 #include "coordinator/http/sampling_fields.h"
 
 namespace barn {
@@ -62,6 +63,7 @@ void ReadStopList(Fields& fields, absl::string_view name, const nlohmann::json& 
 void ReadShared(Fields& fields, SharedFields& shared) {
   shared.model = fields.String("model", "");
   RefuseUnsupported(fields);
+  shared.lora = ReadLora(fields);
   ReadAnswerForm(fields, shared.form);
   ReadSampling(fields, shared.sampling);
   ReadStop(fields, shared.stop);

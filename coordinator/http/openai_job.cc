@@ -49,7 +49,7 @@ EchoedPrompt Echo(const Tokenizer& tokenizer, const std::variant<std::string, Id
 
 OpenAiAnswerOptions AnswerOptions(const ServedModel& model, const SharedFields& shared, AnswerShape shape,
                                   size_t choices, int64_t prompt_tokens) {
-  return {.model = model.id,
+  return {.model = ModelName(model, shared.model),
           .stream = shared.stream,
           .include_usage = shared.include_usage,
           .logprobs = shared.logprobs,

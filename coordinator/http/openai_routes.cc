@@ -6,6 +6,7 @@
 #include "coordinator/http/json_reply.h"
 #include "coordinator/http/openai_job.h"
 #include "coordinator/http/openai_request.h"
+#include "coordinator/http/served_adapters.h"
 #include "coordinator/http/url.h"
 
 namespace barn {
@@ -37,6 +38,17 @@ Json ModelEntry(const ServedModel& model, const EngineState& engine) {
             {"reasoning", reasons}}}};
 }
 
+// As vLLM lists them.
+Json AdapterEntry(const ServedModel& model, const ServedAdapter& adapter) {
+  return {{"id", adapter.name},
+          {"object", "model"},
+          {"created", adapter.created},
+          {"owned_by", "barn"},
+          {"parent", model.id},
+          {"root", model.id},
+          {"barn", {{"lora", {{"id", adapter.number}, {"scale", adapter.scale}, {"ready", adapter.ready}}}}}};
+}
+
 RouteResult ToResult(JobResult job) {
   if (std::holds_alternative<ApiError>(job)) return std::get<ApiError>(std::move(job));
   return std::move(std::get<GenerationJob>(job));
@@ -45,12 +57,20 @@ RouteResult ToResult(JobResult job) {
 }  // namespace
 
 RouteResult OpenAiModels(const ApiContext& context, const HttpRequest&) {
-  return JsonReply({{"object", "list"}, {"data", Json::array({ModelEntry(context.model, context.engine.State())})}});
+  Json data = Json::array({ModelEntry(context.model, context.engine.State())});
+  if (context.model.adapters != nullptr) {
+    for (const ServedAdapter& adapter : context.model.adapters->List()) {
+      data.push_back(AdapterEntry(context.model, adapter));
+    }
+  }
+  return JsonReply({{"object", "list"}, {"data", std::move(data)}});
 }
 
 RouteResult OpenAiModel(const ApiContext& context, const HttpRequest& request) {
   const std::string id = PercentDecode(absl::string_view(request.path).substr(kModelsPrefix.size()));
   if (!Serves(context.model, id)) return ModelNotFound(id);
+  const auto adapter = context.model.adapters != nullptr ? context.model.adapters->Find(id) : std::nullopt;
+  if (adapter.has_value()) return JsonReply(AdapterEntry(context.model, *adapter));
   return JsonReply(ModelEntry(context.model, context.engine.State()));
 }
 

@@ -22,6 +22,7 @@ struct EmbeddingFacts {
   bool scores = false;               // It has a classification head of one label, for reranking.
   int64_t width = 0;                 // Numbers of a vector.
 };
+class ServedAdapters;
 
 // What a model's file says about it, for those who ask.
 struct ModelFacts {
@@ -51,6 +52,7 @@ struct ServedModel {
   std::shared_ptr<grammar::GrammarCache> grammars = nullptr;
   int64_t context_tokens = 0;  // Longest prompt plus answer of one request; 0: as the engine says.
   ModelFacts facts = {};
+  std::shared_ptr<ServedAdapters> adapters = nullptr;  // Null: it takes none.
 };
 
 }  // namespace barn

@@ -82,7 +82,7 @@ class HttpServer::Impl {
       if (!traces.ok()) return std::move(traces).status();
       traces_ = *std::move(traces);
     }
-    context_.emplace(SessionContext{options_, api_, engine_, metrics_, traces_.get(), parse_pool_});
+    context_.emplace(SessionContext{options_, api_, engine_, metrics_, traces_.get(), parse_pool_, wait_pool_});
     auto acceptor = Listen(lanes_[0]->io, options_);
     if (!acceptor.ok()) return std::move(acceptor).status();
     acceptor_.emplace(std::move(*acceptor));
@@ -101,11 +101,13 @@ class HttpServer::Impl {
     }
     if (!acceptor_.has_value()) return;
     net::post(lanes_[0]->io, [this] { acceptor_->close(); });
+    api_.Close();
     ForEachSession([](Session& session) { session.StopSoon(); });
     AwaitNoConnections(grace);
     ForEachSession([](Session& session) { session.Abort(); });
     AwaitNoConnections(absl::Seconds(2));
     parse_pool_.join();
+    wait_pool_.join();
     for (const auto& lane : lanes_) lane->io.stop();
     for (const auto& lane : lanes_) lane->thread.join();
   }
@@ -189,6 +191,7 @@ class HttpServer::Impl {
   const Api api_;
   Engine& engine_;
   net::thread_pool parse_pool_{1};
+  net::thread_pool wait_pool_{1};
   std::optional<SessionContext> context_;
 
   absl::Mutex mutex_;

@@ -182,14 +182,16 @@ net::awaitable<void> Session::Respond(HttpRequest request) {
     co_return;
   }
   RouteResult result;
-  if (request.body.size() <= kParseHereBytesMax) {
+  const bool takes_long = Api::TakesLong(request);
+  if (request.body.size() <= kParseHereBytesMax && !takes_long) {
     result = context_.api.Handle(request);
   } else {
     const auto handle = [this, &request, &result]() -> net::awaitable<void> {
       result = context_.api.Handle(request);
       co_return;
     };
-    co_await net::co_spawn(context_.parse_pool, handle, net::use_awaitable);
+    boost::asio::thread_pool& pool = takes_long ? context_.wait_pool : context_.parse_pool;
+    co_await net::co_spawn(pool, handle, net::use_awaitable);
   }
   std::shared_ptr<const Account> account = std::move(request.account);
   request = {};

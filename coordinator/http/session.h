@@ -34,6 +34,7 @@ struct SessionContext {
   HttpMetrics& metrics;
   TraceExport* traces;                   // Null: spans go nowhere.
   boost::asio::thread_pool& parse_pool;  // Parses and tokenizes long bodies, so that streams do not stutter.
+  boost::asio::thread_pool& wait_pool;   // For what waits for workers.
 };
 
 // One connection: reads requests one after another and answers them. All calls on the thread of its io_context.

@@ -28,10 +28,11 @@ class Gauge {
 }  // namespace
 
 net::awaitable<void> Session::Generate(GenerationJob job, std::shared_ptr<const Account> account) {
+  if (job.model.empty()) job.model = context_.api.model_id();
   RequestMeter& meter = meter_.emplace(RequestMeter::Options{.metrics = context_.metrics,
                                                              .gate = context_.options.gate,
                                                              .account = std::move(account),
-                                                             .model = context_.api.model_id()},
+                                                             .model = job.model},
                                        absl::Now());
   const auto end_meter = [this](RequestMeter*) { meter_.reset(); };
   const std::unique_ptr<RequestMeter, decltype(end_meter)> ends(&meter, end_meter);

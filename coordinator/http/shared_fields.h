@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,7 +27,8 @@ struct SharedFields {
   SamplingParams sampling;
   std::optional<int64_t> max_tokens;
   int64_t n = 1;
-  std::vector<std::string> stop;  // None is empty.
+  std::vector<std::string> stop;                 // None is empty.
+  std::optional<std::map<int64_t, float>> lora;  // Scales of adapters by number; see ServedAdapters.
   AnswerForm form;
   bool stream = false;
   bool include_usage = false;

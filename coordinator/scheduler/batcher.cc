@@ -322,6 +322,11 @@ class StepBuilder {
     }
     out.set_pooling(WirePooling(slice.pooling));
     if (slice.mask != nullptr) WriteMask(*slice.mask, *out.mutable_mask());
+    for (const AdapterUse& use : sequence.request.adapters) {
+      proto::AdapterUse& wire = *out.add_adapters();
+      wire.set_adapter_id(use.id);
+      wire.set_scale(use.scale);
+    }
     const int64_t last = static_cast<int64_t>(sequence.tokens.size()) - 1;
     for (int64_t i = end - slice.targets; i < end; ++i) out.add_targets(sequence.tokens[std::min(i + 1, last)]);
     out.set_target_candidates(static_cast<int32_t>(slice.target_candidates));

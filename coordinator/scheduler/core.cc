@@ -32,6 +32,8 @@ int64_t EpochOf(const proto::WorkerMessage& message) {
       return message.step_result().epoch();
     case proto::WorkerMessage::kStepFailure:
       return message.step_failure().epoch();
+    case proto::WorkerMessage::kAdapterResult:
+      return message.adapter_result().epoch();
     default:
       return 0;
   }
@@ -52,7 +54,10 @@ Actions Core::Step(absl::Time now, std::span<const Event> events) {
     std::visit([this](const auto& one) { Handle(one); }, event);
   }
   WatchTime();
+  UnloadAdapters();
+  const size_t sends = actions_.sends.size();
   if (deployment_.TryBegin(now_, members_, actions_.sends)) {
+    BeginAdapters(sends);
     sequences_.SetPool(KvBlocks(deployment_.plan().kv_blocks, deployment_.plan().kv_block_tokens));
     steps_sent_ = 0;
     times_ = {};
@@ -126,6 +131,7 @@ absl::Status Core::CheckSubmission(const RequestSubmitted& event) const {
                                                     .whole_tokens_max = options_.encoder ? options_.step_tokens_max : 0,
                                                     .embeddings = options_.embedding_floats > 0,
                                                     .scores = options_.has_scores}));
+  BARN_RETURN_IF_ERROR(adapters_.CheckReady(event.request.adapters));
   if (sequences_.Contains(event.request_id)) {
     return absl::AlreadyExistsError(absl::StrFormat("request %d exists already", event.request_id));
   }
@@ -161,12 +167,15 @@ absl::Status Core::OnMessage(const proto::WorkerMessage& message, Member& member
       return OnLoadResult(message.load_result(), member);
     case proto::WorkerMessage::kStepResult:
       return OnStepResult(message.step_result(), member);
+    case proto::WorkerMessage::kAdapterResult:
+      return OnAdapterResult(message.adapter_result(), member);
     default:
       return OnStepFailure(message.step_failure(), member);
   }
 }
 
 absl::Status Core::OnLoadResult(const proto::LoadResult& result, Member& member) {
+  if (result.code() == 0) BARN_RETURN_IF_ERROR(adapters_.CheckLoaded(member.id));
   const bool was_ready = deployment_.ready();
   BARN_RETURN_IF_ERROR(deployment_.OnLoadResult(now_, result, member, members_));
   if (was_ready || !deployment_.ready()) return absl::OkStatus();

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "coordinator/scheduler/adapters.h"
 #include "coordinator/scheduler/batcher.h"
 #include "coordinator/scheduler/core_options.h"
 #include "coordinator/scheduler/deployment.h"
@@ -61,13 +62,24 @@ class Core {
   void Handle(const RequestSubmitted& event);
   void Handle(const RequestCancelled& event);
   void Handle(const ShutdownAsked& event);
+  void Handle(const AdapterAsked& event);
+  void Handle(const AdapterDropped& event);
 
   // Messages of the current epoch from a member that has a stage. InvalidArgument: no working worker sends that.
   absl::Status OnMessage(const proto::WorkerMessage& message, Member& member);
   absl::Status OnLoadResult(const proto::LoadResult& result, Member& member);
   absl::Status OnStepResult(const proto::StepResult& result, Member& member);
   absl::Status OnStepFailure(const proto::StepFailure& failure, const Member& member);
+  absl::Status OnAdapterResult(const proto::AdapterResult& result, const Member& member);
   void ApplyStep(const BatchStep& step, const std::vector<const proto::SequenceResult*>& results);
+
+  void SendToStages(std::shared_ptr<const proto::CoordinatorMessage> message);
+  // The loads of a new plan are among the sends from `first_send` on.
+  void BeginAdapters(size_t first_send);
+  // A worker cannot have it: requests that use it end, and it leaves.
+  void DropAdapter(int64_t id, const absl::Status& reason);
+  // Those that leave and that nobody uses any more.
+  void UnloadAdapters();
 
   void WatchTime();
   void DropSilent();
@@ -96,6 +108,7 @@ class Core {
   Members members_;
   Deployment deployment_;
   Sequences sequences_;
+  Adapters adapters_;
   std::deque<BatchStep> in_flight_;  // Oldest first.
   StepTimes times_;                  // Of the current epoch.
   StepCost step_cost_;               // For guesses.

@@ -38,6 +38,14 @@ absl::Status CheckSequence(const Sequence& sequence, int64_t block_tokens, int64
 }  // namespace
 
 absl::Status Core::CheckInvariants() const {
+  for (const auto* sequences : {&sequences_.running(), &sequences_.waiting()}) {
+    for (const auto& [id, sequence] : *sequences) {
+      for (const AdapterUse& use : sequence.request.adapters) {
+        if (adapters_.Find(use.id) != nullptr) continue;
+        return Broken(absl::StrFormat("sequence %d uses adapter %d, which is gone", id, use.id));
+      }
+    }
+  }
   // A single stage may have a step waiting that takes its tokens from the one before.
   if (static_cast<int>(in_flight_.size()) > std::max(deployment_.stages(), 2)) {
     return Broken(absl::StrFormat("%d steps in flight on %d stages", in_flight_.size(), deployment_.stages()));

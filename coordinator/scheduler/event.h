@@ -40,13 +40,23 @@ struct RequestCancelled {
   int64_t request_id = 0;
 };
 
+struct AdapterAsked {
+  int64_t adapter_id = 0;  // Never used before.
+  std::vector<std::string> parts;
+};
+
+struct AdapterDropped {
+  int64_t adapter_id = 0;
+};
+
 struct ShutdownAsked {
   std::string reason;
 };
 
-using Event = std::variant<WorkerJoined, WorkerSaid, WorkerLost, RequestSubmitted, RequestCancelled, ShutdownAsked>;
+using Event = std::variant<WorkerJoined, WorkerSaid, WorkerLost, RequestSubmitted, RequestCancelled, ShutdownAsked,
+                           AdapterAsked, AdapterDropped>;
 
-// What the core wants done, in this order of groups: sends, disconnects, verdicts, updates.
+// What the core wants done, in this order of groups: sends, disconnects, verdicts, updates, adapters.
 struct SendToWorker {
   int64_t worker_id = 0;
   std::shared_ptr<const proto::CoordinatorMessage> message;  // A step is the same object for every stage.
@@ -63,11 +73,18 @@ struct Verdict {
   absl::Status status;
 };
 
+// What became of AdapterAsked: OK when requests may name the adapter; an error, also later, when it is gone.
+struct AdapterVerdict {
+  int64_t adapter_id = 0;
+  absl::Status status;
+};
+
 struct Actions {
   std::vector<SendToWorker> sends;
   std::vector<DisconnectWorker> disconnects;
   std::vector<Verdict> verdicts;
   std::vector<RequestUpdate> updates;  // At most one for each request.
+  std::vector<AdapterVerdict> adapters;
 };
 
 }  // namespace barn

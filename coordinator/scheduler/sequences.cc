@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "coordinator/scheduler/adapters.h"
 
 namespace barn {
 namespace {
@@ -57,6 +58,7 @@ Sequence::Sequence(int64_t id, GenerateRequest request_in, uint64_t fallback_see
     : id(id),
       request(std::move(request_in)),
       sampler(request.sampling, fallback_seed),
+      cache_scope(CacheScope(request.tenant, request.adapters)),
       tokens(std::exchange(request.prompt, {})) {
   prompt_tokens = known_at_start = known();
   next_score = std::max<int64_t>(1, request.score_from);
@@ -86,6 +88,7 @@ absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& b
   if (auto status = Validate(request.sampling, bounds.vocabulary); !status.ok()) return status;
   if (auto status = CheckTenant(request); !status.ok()) return status;
   if (auto status = CheckPooling(request, bounds); !status.ok()) return status;
+  if (auto status = CheckAdapterUses(request.adapters); !status.ok()) return status;
   if (request.constraint && request.ignore_end) {
     return absl::InvalidArgumentError("ignore_eos cannot be combined with a grammar, which says where the answer ends");
   }
@@ -260,7 +263,7 @@ KvBlocks::Content Sequences::NextContent(const Sequence& sequence) const {
 
 KvBlocks::Content Sequences::ContentAt(const Sequence& sequence, int64_t begin) const {
   return {.parent = sequence.prefix.empty() ? 0 : sequence.prefix.back(),
-          .tenant = begin == 0 ? std::string_view(sequence.request.tenant.name) : std::string_view(),
+          .tenant = begin == 0 ? std::string_view(sequence.cache_scope) : std::string_view(),
           .tokens = std::span(sequence.tokens).subspan(begin, blocks_.block_tokens())};
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -43,6 +44,7 @@ struct Sequence {
   Sampler sampler;
   std::optional<grammar::Matcher> matcher;         // Stands behind the last token; absent: the answer is free.
   std::shared_ptr<const grammar::TokenMask> mask;  // What the next token may be.
+  std::string cache_scope;                         // See CacheScope.
   std::vector<int32_t> tokens;                     // Prompt, then what was drawn.
   int64_t prompt_tokens;
   int64_t known_at_start;  // Of `tokens` when it last began to run; up to there it is computed in chunks.

@@ -111,7 +111,7 @@ void GroupedAttention::Forward(const Step& step, Tensor x, Tensor out) const {
   Tensor mixed = step.scratch.Take(x.rows, mixed_.total());
 
   const Projection inputs[] = {{q_, q_bias_, q}, {k_, k_bias_, k}, {v_, v_bias_, v}};
-  device.MatMul(inputs, x);
+  step.Multiply(inputs, x);
   NormHeads(step, q, q_norm_);
   NormHeads(step, k, k_norm_);
   Rotate(step, context_, q, heads_.mine.count, 0);
@@ -139,7 +139,7 @@ void GroupedAttention::Forward(const Step& step, Tensor x, Tensor out) const {
     step.ranks.Complete(mixed, mixed_);
   }
   const Projection output[] = {{output_, output_bias_, Columns(out, out_.mine)}};
-  device.MatMul(output, mixed);
+  step.Multiply(output, mixed);
 }
 
 void GroupedAttention::NormHeads(const Step& step, Tensor x, const float* weight) const {

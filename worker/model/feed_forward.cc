@@ -41,16 +41,16 @@ void DenseFeedForward::Forward(const Step& step, Tensor x, Tensor out) {
   if (spec_.gated) {
     Tensor up = step.scratch.Take(x.rows, hidden_.mine.count);
     const Projection inputs[] = {{gate_, gate_bias_, mine}, {up_, up_bias_, up}};
-    device.MatMul(inputs, x);
+    step.Multiply(inputs, x);
     device.GatedActivation(spec_.activation, mine, up);
   } else {
     const Projection input[] = {{up_, up_bias_, mine}};
-    device.MatMul(input, x);
+    step.Multiply(input, x);
     device.Gelu(spec_.activation, mine);
   }
   step.ranks.Complete(hidden, hidden_);
   const Projection output[] = {{down_, down_bias_, Columns(out, out_.mine)}};
-  device.MatMul(output, hidden);
+  step.Multiply(output, hidden);
 }
 
 std::unique_ptr<FeedForwardPart> MakeFeedForward(TensorLoader& loader, RankGroup& ranks, const LayerSpec& spec,

@@ -1,5 +1,7 @@
 #include "worker/model/input.h"
 
+#include "worker/model/adapters.h"
+
 namespace barn {
 
 Input::Input(TensorLoader& loader, const ModelSpec& spec)
@@ -26,9 +28,10 @@ void Input::FindTypes(std::span<const int32_t> tokens, std::span<const int32_t> 
 }
 
 void Input::Embed(Device& device, Scratch& scratch, std::span<const int32_t> tokens, std::span<const int32_t> positions,
-                  Tensor x) {
+                  const StepAdapters* adapters, Tensor x) {
   const Scratch::Frame frame(scratch);
   device.EmbedRows(*tokens_, tokens, x);
+  if (adapters != nullptr) adapters->slice->AddEmbedding(adapters->rows, *tokens_, tokens, x);
   if (scale_ != 1) device.Scale(x, scale_);
   const Tensor more = positions_ != nullptr || types_ != nullptr ? scratch.Take(x.rows, x.cols) : Tensor{};
   if (types_ != nullptr) {

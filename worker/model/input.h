@@ -19,9 +19,9 @@ class Input {
  public:
   Input(TensorLoader& loader, const ModelSpec& spec);
 
-  // tokens, positions: [T]; x: [T, D]. Takes one tensor of x's shape from scratch.
+  // tokens, positions: [T]; x: [T, D]. Takes one tensor of x's shape from scratch. adapters: null where no row has any.
   void Embed(Device& device, Scratch& scratch, std::span<const int32_t> tokens, std::span<const int32_t> positions,
-             Tensor x);
+             const StepAdapters* adapters, Tensor x);
 
  private:
   void FindTypes(std::span<const int32_t> tokens, std::span<const int32_t> positions);

@@ -28,13 +28,13 @@ class LatentQuery {
       const Scratch::Frame frame(step.scratch);
       const Tensor low = step.scratch.Take(x.rows, mla_.q_rank);
       const Projection first[] = {{down_, nullptr, low}, {kv_, nullptr, latent}};
-      device.MatMul(first, x);
+      step.Multiply(first, x);
       device.RmsNorm(low, norm_, context_.norm_epsilon, low);
       const Projection second[] = {{up_, nullptr, q}};
-      device.MatMul(second, low);
+      step.Multiply(second, low);
     } else {
       const Projection both[] = {{up_, nullptr, q}, {kv_, nullptr, latent}};
-      device.MatMul(both, x);
+      step.Multiply(both, x);
     }
     const Tensor content = Columns(latent, 0, mla_.kv_rank);
     device.RmsNorm(content, kv_norm_, context_.norm_epsilon, content);
@@ -99,7 +99,7 @@ class AbsorbedAttention final : public AttentionPart {
                       .scale = spec.scale});
     device.BatchedMatMul(*v_b_, absorbed, mixed);
     const Projection output[] = {{output_, nullptr, out}};
-    device.MatMul(output, mixed);
+    step.Multiply(output, mixed);
   }
 
   int64_t scratch_floats_per_row() const override {
@@ -143,7 +143,7 @@ class ExpandedAttention final : public AttentionPart {
 
     query_.Project(step, x, q, latent);
     const Projection expand[] = {{kv_b_, nullptr, both}};
-    device.MatMul(expand, Columns(latent, 0, mla_.kv_rank));
+    step.Multiply(expand, Columns(latent, 0, mla_.kv_rank));
     const Tensor both_heads = PerHead(both, mla_.nope + mla_.value);
     device.Copy(Columns(both_heads, 0, mla_.nope), Columns(PerHead(k, head_width), 0, mla_.nope));
     device.Copy(Columns(both_heads, mla_.nope, mla_.value), PerHead(v, mla_.value));
@@ -155,7 +155,7 @@ class ExpandedAttention final : public AttentionPart {
     device.Attention(
         {.q = q, .out = mixed, .kv = context_.kv, .sequences = step.sequences, .heads = heads, .scale = spec.scale});
     const Projection output[] = {{output_, nullptr, out}};
-    device.MatMul(output, mixed);
+    step.Multiply(output, mixed);
   }
 
   int64_t scratch_floats_per_row() const override {

@@ -113,7 +113,7 @@ Routes RoutedFeedForward::Route(const Step& step, Tensor x) {
   const int64_t experts = spec_.routing.experts;
   const int64_t k = spec_.routing.used;
   const Tensor scores = step.scratch.Take(x.rows, experts);
-  step.device.MatMulExact({router_weight_, router_bias_, Columns(scores, experts_cut_.mine)}, x);
+  step.MultiplyExact({router_weight_, router_bias_, Columns(scores, experts_cut_.mine)}, x);
   step.ranks.Complete(scores, experts_cut_);
   const Tensor logits = step.device.ToHost(scores);
   for (int64_t t = 0; t < x.rows; ++t) {
@@ -134,7 +134,7 @@ Tensor RoutedFeedForward::Shared(const Step& step, Tensor x, Tensor all) {
   if (shared_gate_ != nullptr) {
     const Scratch::Frame frame(step.scratch);
     const Tensor logits = step.scratch.Take(x.rows, 1);
-    step.device.MatMulExact({shared_gate_, nullptr, logits}, x);
+    step.MultiplyExact({shared_gate_, nullptr, logits}, x);
     const Tensor host = step.device.ToHost(logits);
     const std::span<float> scales = step.row_scales.first(x.rows);
     for (int64_t t = 0; t < x.rows; ++t) {

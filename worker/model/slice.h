@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -12,8 +13,15 @@
 #include "sharding/gguf.h"
 #include "worker/exchange/collective.h"
 #include "worker/memory/weights.h"
+#include "worker/model/adapter_part.h"
 
 namespace barn {
+
+// scale multiplies what the adapter's own alpha and rank say.
+struct AdapterScale {
+  int64_t id = 0;
+  float scale = 1;
+};
 
 // The rows of one sequence in a step: tokens at positions first_position onwards. blocks[i] is the KV block of
 // positions [i * kv_block_tokens, (i + 1) * kv_block_tokens) and the table reaches at least to the last row.
@@ -21,6 +29,7 @@ struct SequenceStep {
   int64_t first_position = 0;
   std::span<const int32_t> tokens;
   std::span<const int32_t> blocks;
+  std::span<const AdapterScale> adapters = {};  // That its rows pass through; of each slice's own part.
 };
 
 struct StepInput {
@@ -92,6 +101,15 @@ class Slice {
   virtual absl::Status ForwardToLogits(const StepInput& step, std::span<const int32_t> logit_rows, LogitSink sink) = 0;
 
   virtual void ObserveRoutes(RouteObserver observer) = 0;
+
+  // What adapters may add to here, the same for the life of the slice.
+  virtual const std::vector<AdapterTarget>& adapter_targets() const = 0;
+  // Uploads what ReadAdapterPart has read for adapter_targets(), about bytes_max bytes of it at a time; true when that
+  // was the last of it and steps may name the adapter. After an error (ResourceExhausted, Unimplemented: a tensor that
+  // no product meets) the adapter is not there. AlreadyExists: it is there already.
+  virtual absl::StatusOr<bool> AddAdapter(int64_t id, AdapterPart& part, int64_t bytes_max) = 0;
+  // No step names it any more. Unknown ones are ignored.
+  virtual void RemoveAdapter(int64_t id) = 0;
 
   virtual bool is_first() const = 0;
   virtual bool is_last() const = 0;

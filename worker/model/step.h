@@ -49,6 +49,8 @@ class Scratch {
   int64_t used_ = 0;
 };
 
+struct StepAdapters;
+
 // What the blocks share during one step.
 struct Step {
   Device& device;
@@ -58,7 +60,12 @@ struct Step {
   std::span<float> row_scales;         // [T], for any block to use within itself.
   const RouteObserver& observe_routes;
   RankGroup& ranks;
-  Scratch* host_scratch = nullptr;  // Of the device of experts that lie with the host; null: there are none.
+  Scratch* host_scratch = nullptr;         // Of the device of experts that lie with the host; null: there are none.
+  const StepAdapters* adapters = nullptr;  // Of the rows at hand; null where none has any.
+
+  // Every product with a weight goes through these: the device's MatMul and MatMulExact, and what adapters add.
+  void Multiply(std::span<const Projection> projections, Tensor x) const;
+  void MultiplyExact(const Projection& projection, Tensor x) const;
 };
 
 // x [T, heads * width] as [T * heads, width]; x is dense.

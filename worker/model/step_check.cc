@@ -6,7 +6,7 @@
 namespace barn {
 namespace {
 
-absl::Status CheckSequence(const SequenceStep& sequence, size_t index, const StepLimits& limits) {
+absl::Status CheckSequence(const SequenceStep& sequence, size_t index, const StepBounds& limits) {
   const auto rows = static_cast<int64_t>(sequence.tokens.size());
   const int64_t first = sequence.first_position;
   if (rows < 1 || first < 0 || first > limits.context_tokens || rows > limits.context_tokens - first) {
@@ -47,7 +47,7 @@ int64_t CountRows(const StepInput& step) {
   return rows;
 }
 
-absl::Status CheckStep(const StepInput& step, const StepLimits& limits) {
+absl::Status CheckStep(const StepInput& step, const StepBounds& limits) {
   const int64_t rows = CountRows(step);
   if (rows < 1 || rows > limits.step_tokens_max) {
     return absl::InvalidArgumentError(

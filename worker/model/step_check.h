@@ -9,7 +9,7 @@
 namespace barn {
 
 // What a slice was built for.
-struct StepLimits {
+struct StepBounds {
   int64_t width = 0;
   int64_t vocabulary = 0;
   int64_t context_tokens = 0;
@@ -20,7 +20,7 @@ struct StepLimits {
 };
 
 // InvalidArgument names the sequence (its index in the step) and the number that is out of bounds.
-absl::Status CheckStep(const StepInput& step, const StepLimits& limits);
+absl::Status CheckStep(const StepInput& step, const StepBounds& limits);
 
 // InvalidArgument: more rows than the step has, or one that is not in [0, rows).
 absl::Status CheckLogitRows(std::span<const int32_t> logit_rows, int64_t rows);

@@ -96,8 +96,13 @@ const Matrix* TensorLoader::RowsOn(Device& device, std::string_view name, Matrix
   const int64_t offset = rows.first * row_bytes;
   const int64_t length = ((shape.count - 1) * shape.rows + rows.count) * row_bytes;
   const MatrixShape part = {.count = shape.count, .rows = rows.count, .cols = shape.cols, .stored_rows = shape.rows};
-  return Upload(device, *tensor, part, offset, bytes.subspan(static_cast<size_t>(offset), static_cast<size_t>(length)),
-                use);
+  const ::barn::Matrix* matrix = Upload(device, *tensor, part, offset,
+                                        bytes.subspan(static_cast<size_t>(offset), static_cast<size_t>(length)), use);
+  const bool looked_up = use == MatrixUse::kRows && name == "token_embd.weight";
+  if (matrix != nullptr && shape.count == 1 && (use == MatrixUse::kProducts || looked_up)) {
+    loaded_.origins.push_back({.tensor = std::string(name), .rows = rows, .matrix = matrix, .looked_up = looked_up});
+  }
+  return matrix;
 }
 
 const Matrix* TensorLoader::ExactMatrix(std::string_view name, MatrixShape shape, Span rows) {

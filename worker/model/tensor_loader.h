@@ -19,8 +19,17 @@ namespace barn {
 
 // Weights of a slice on its device; blocks hold plain pointers into it.
 struct LoadedWeights {
+  // Where a matrix that Step::Multiply may meet comes from; what adapters are added to.
+  struct Origin {
+    std::string tensor;
+    Span rows;
+    const Matrix* matrix = nullptr;
+    bool looked_up = false;  // The token embedding.
+  };
+
   std::vector<std::unique_ptr<Matrix>> matrices;
   std::vector<std::unique_ptr<Buffer>> vectors;
+  std::vector<Origin> origins;
 };
 
 // Finds a model's tensors by name, checks their shapes against what the configuration promises and puts them on the

@@ -17,7 +17,7 @@ namespace barn {
 
 // What the compute thread does next. The answer goes to the stream that asked, if that still lives.
 struct WorkerCommand {
-  proto::CoordinatorMessage message;  // A load, step, unload or end of an epoch.
+  proto::CoordinatorMessage message;
   std::shared_ptr<Outbox> reply_to;
   std::stop_token stop;  // Requested when a later message overtakes this one.
 };
@@ -27,11 +27,12 @@ class CommandQueue {
  public:
   static constexpr size_t kStepsMax = 256;
 
-  // False: kStepsMax steps wait already, or the queue is closed. Anything but a step takes the place of everything that
-  // waits and stops what runs.
+  // False: kStepsMax commands wait already, or the queue is closed. A load, an unload and the end of an epoch take the
+  // place of everything that waits and stop what runs.
   bool Push(proto::CoordinatorMessage message, std::shared_ptr<Outbox> reply_to) {
     absl::MutexLock lock(&mutex_);
-    if (!message.has_step()) {
+    const bool in_turn = message.has_step() || message.has_load_adapter() || message.has_unload_adapter();
+    if (!in_turn) {
       commands_.clear();
       for (std::stop_source* source : {&load_, &step_}) {
         source->request_stop();
@@ -41,7 +42,7 @@ class CommandQueue {
     if (closed_ || commands_.size() >= kStepsMax) {
       return false;
     }
-    const std::stop_token stop = message.has_step() ? step_.get_token() : load_.get_token();
+    const std::stop_token stop = in_turn ? step_.get_token() : load_.get_token();
     commands_.push_back({.message = std::move(message), .reply_to = std::move(reply_to), .stop = stop});
     waiting_.store(commands_.size(), std::memory_order_relaxed);
     return true;

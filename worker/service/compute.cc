@@ -1,5 +1,7 @@
 #include <exception>
+#include <memory>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -44,13 +46,21 @@ void Worker::Compute() {
     } else if (command->message.has_load()) {
       HandleLoad(*command);
       EndIfBroken();
+    } else if (command->message.has_load_adapter() || command->message.has_unload_adapter()) {
+      HandleAdapter(*command);
+      EndIfBroken();
     } else {
-      stage_.reset();
+      EndStage();
       if (command->message.has_unload()) {
         loader_->Unload();
       }
     }
   }
+}
+
+void Worker::EndStage() {
+  adapters_.End();
+  stage_.reset();
 }
 
 void Worker::EndIfBroken() {
@@ -109,6 +119,7 @@ absl::Status Worker::Load(const proto::LoadRequest& request, const WorkerCommand
         .epoch = request.epoch(), .rows_max = request.step_tokens_max(), .width = loaded.slice->width()};
     BARN_RETURN_IF_ERROR(exchange_->BeginEpoch(epoch, request.exchange_token()));
   }
+  BeginAdapters(loaded.slice, command);
   stage_ = std::make_unique<Stage>(std::move(stage));
   return absl::OkStatus();
 }
@@ -134,20 +145,47 @@ absl::Status Worker::JoinRanks(const proto::LoadRequest& request, StageOptions& 
 
 void Worker::HandleLoad(const WorkerCommand& command) {
   const proto::LoadRequest& request = command.message.load();
-  stage_.reset();
+  EndStage();
   proto::WorkerMessage message;
   proto::LoadResult& result = *message.mutable_load_result();
   result.set_epoch(request.epoch());
   const absl::Status status = Guarded([&] { return Load(request, command, result); });
   // A later message has overtaken this one: its frames and its epoch count.
   if (command.stop.stop_requested()) {
-    stage_.reset();
+    EndStage();
     frames_.BeginEpoch({});
     return;
   }
   result.set_code(static_cast<int32_t>(status.code()));
   result.set_error(std::string(status.message()));
   epoch_ = status.ok() ? request.epoch() : 0;
+  command.reply_to->Send(std::move(message));
+}
+
+void Worker::BeginAdapters(std::shared_ptr<Slice> slice, const WorkerCommand& command) {
+  adapters_.Begin(command.message.load(), loader_->model(), std::move(slice),
+                  options_.memory_bytes - loader_->held_bytes(), command.stop, [&](const proto::AdapterResult& result) {
+                    proto::WorkerMessage message;
+                    *message.mutable_adapter_result() = result;
+                    command.reply_to->Send(std::move(message));
+                  });
+}
+
+void Worker::HandleAdapter(const WorkerCommand& command) {
+  const bool unload = command.message.has_unload_adapter();
+  const int64_t epoch = unload ? command.message.unload_adapter().epoch() : command.message.load_adapter().epoch();
+  if (stage_ == nullptr || stage_->epoch() != epoch) return;  // Of an epoch that is over.
+  if (unload) {
+    adapters_.Remove(command.message.unload_adapter().adapter_id());
+    return;
+  }
+  const auto again = [this, message = command.message, reply_to = command.reply_to] {
+    return commands_.Push(message, reply_to);
+  };
+  const std::optional<proto::AdapterResult> result = adapters_.Continue(command.message.load_adapter(), again);
+  if (!result.has_value()) return;
+  proto::WorkerMessage message;
+  *message.mutable_adapter_result() = *result;
   command.reply_to->Send(std::move(message));
 }
 
@@ -161,7 +199,7 @@ void Worker::HandleStep(const WorkerCommand& command) {
   } else {
     result = Guarded([&] { return stage_->Run(request, command.stop); });
     if (!result.ok() && stage_->has_ranks()) {
-      stage_.reset();
+      EndStage();
       OpenPort();
     }
   }

@@ -168,6 +168,7 @@ absl::StatusOr<Device*> SliceLoader::HostDevice() {
 void SliceLoader::Unload() {
   kept_.slice.reset();  // Before the weights that it borrows.
   kept_ = {};
+  held_bytes_ = 0;
 }
 
 absl::Status SliceLoader::LoadWeights(std::unique_ptr<GgufModel> model, std::span<const CatalogueEntry* const> entries,
@@ -234,6 +235,7 @@ absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& 
                                          .rank = request.rank(),
                                          .ranks = RanksOf(request)}));
     kept_.slice_key = SliceKey(request);
+    held_bytes_ = static_cast<int64_t>(needed.bytes);  // Of the device.
   }
   loaded.slice = kept_.slice;
   return loaded;

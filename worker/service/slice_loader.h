@@ -51,11 +51,16 @@ class SliceLoader {
                               const std::function<void(const FetchProgress&)>& on_progress);
   void Unload();
 
+  // The header of what is kept; null: nothing is.
+  const std::shared_ptr<const GgufModel>& model() const { return kept_.model; }
+  // Weights and KV of what is kept.
+  int64_t held_bytes() const { return held_bytes_; }
+
  private:
   // What was loaded last. The slice borrows from the weights, the weights from the cache.
   struct Kept {
     std::string weights_key;
-    std::unique_ptr<GgufModel> model;
+    std::shared_ptr<const GgufModel> model;
     std::unique_ptr<FetchedWeights> weights;
     std::string slice_key;
     std::shared_ptr<Slice> slice;
@@ -70,6 +75,7 @@ class SliceLoader {
   std::unique_ptr<Cache> cache_;
   std::unique_ptr<Device> host_device_;  // Made when experts first lie there.
   Kept kept_;
+  int64_t held_bytes_ = 0;
 };
 
 }  // namespace barn

@@ -1,5 +1,6 @@
 #include "worker/service/step_plan.h"
 
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -95,6 +96,24 @@ absl::Status CheckWishes(const proto::StepSequence& sequence, const StepLimits& 
   return absl::OkStatus();
 }
 
+// Whether they are loaded, and none twice, is the slice's to say.
+absl::StatusOr<std::vector<AdapterScale>> ReadAdapters(const proto::StepSequence& sequence) {
+  constexpr int kAdaptersMax = 64;
+  if (sequence.adapters_size() > kAdaptersMax) {
+    return absl::InvalidArgumentError(absl::StrFormat("sequence %d: %d adapters, at most %d", sequence.sequence_id(),
+                                                      sequence.adapters_size(), kAdaptersMax));
+  }
+  std::vector<AdapterScale> adapters;
+  for (const proto::AdapterUse& use : sequence.adapters()) {
+    if (!std::isfinite(use.scale())) {
+      return absl::InvalidArgumentError(absl::StrFormat("sequence %d: the scale of adapter %d is no number",
+                                                        sequence.sequence_id(), use.adapter_id()));
+    }
+    adapters.push_back({.id = use.adapter_id(), .scale = use.scale()});
+  }
+  return adapters;
+}
+
 absl::StatusOr<std::vector<LogitChange>> ReadChanges(const proto::StepSequence& sequence, int64_t vocabulary) {
   std::vector<LogitChange> changes;
   changes.reserve(sequence.edits_size());
@@ -153,6 +172,7 @@ absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepL
     }
     plan.changes.emplace_back();
     plan.masks.emplace_back();
+    BARN_ASSIGN_OR_RETURN(plan.adapters.emplace_back(), ReadAdapters(sequence));
     if (limits.is_last) {
       BARN_RETURN_IF_ERROR(CheckWishes(sequence, limits, &result_bytes));
       BARN_ASSIGN_OR_RETURN(plan.changes.back(), ReadChanges(sequence, limits.vocabulary));
@@ -182,7 +202,10 @@ absl::StatusOr<StepPlan> PlanStep(const proto::StepRequest& request, const StepL
                                         sequence.first_position() + sequence.rows()));
     const std::span<const int32_t> tokens =
         sequence.takes_best() ? std::span(&best.at(sequence.sequence_id()), 1) : SpanOf(sequence.tokens());
-    plan.sequences.push_back({.first_position = sequence.first_position(), .tokens = tokens, .blocks = blocks});
+    plan.sequences.push_back({.first_position = sequence.first_position(),
+                              .tokens = tokens,
+                              .blocks = blocks,
+                              .adapters = plan.adapters[plan.sequences.size()]});
   }
   return plan;
 }

@@ -47,9 +47,10 @@ using BestCandidates = std::map<int64_t, int32_t>;
 // A step request after all checks, ready for a slice. Borrows from the request, the block tables and the candidates.
 struct StepPlan {
   std::vector<SequenceStep> sequences;
-  std::vector<std::vector<LogitChange>> changes;  // By sequence.
-  std::vector<LogitMask> masks;                   // By sequence.
-  std::vector<LogitRow> logit_rows;               // This and the next are empty unless this is the last stage.
+  std::vector<std::vector<LogitChange>> changes;    // By sequence.
+  std::vector<LogitMask> masks;                     // By sequence.
+  std::vector<std::vector<AdapterScale>> adapters;  // By sequence.
+  std::vector<LogitRow> logit_rows;                 // This and the next are empty unless this is the last stage.
   std::vector<PooledRows> pooled;
   std::vector<int32_t> hidden_rows;  // In the step.
   std::vector<int32_t> score_rows;

@@ -191,6 +191,8 @@ void Worker::OnMessage(Session& session, const std::shared_ptr<Outbox>& outbox, 
           epoch, step,
           absl::ResourceExhaustedError(absl::StrFormat("%d steps wait already", CommandQueue::kStepsMax))));
     }
+  } else if (message.has_load_adapter() || message.has_unload_adapter()) {
+    commands_.Push(std::move(message), outbox);
   } else if (message.has_load() || message.has_unload() || message.has_end_epoch()) {
     // Whatever waits for activations of an older epoch stops now; frames are welcome again when the load is over.
     epoch_ = 0;

@@ -15,6 +15,7 @@
 #include "worker/exchange/exchange_server.h"
 #include "worker/exchange/frame_queue.h"
 #include "worker/exchange/ucx_port.h"
+#include "worker/service/adapter_loader.h"
 #include "worker/service/command_queue.h"
 #include "worker/service/join_stream.h"
 #include "worker/service/slice_loader.h"
@@ -85,6 +86,10 @@ class Worker {
   void HandleLoad(const WorkerCommand& command);
   absl::Status Load(const proto::LoadRequest& request, const WorkerCommand& command, proto::LoadResult& result);
   void HandleStep(const WorkerCommand& command);
+  void HandleAdapter(const WorkerCommand& command);
+  // The adapters that came with a load; their results go first.
+  void BeginAdapters(std::shared_ptr<Slice> slice, const WorkerCommand& command);
+  void EndStage();
   // After an error on the device its results mean nothing, so this worker ends; another may begin afresh.
   void EndIfBroken();
   absl::Status broken() const;
@@ -104,6 +109,7 @@ class Worker {
 
   // Only the compute thread. The stage's collective borrows from the port.
   std::unique_ptr<SliceLoader> loader_;
+  AdapterLoader adapters_;  // Of the stage's slice.
   std::unique_ptr<UcxPort> port_;
   std::unique_ptr<Stage> stage_;
 

@@ -26,7 +26,7 @@ RouteResult AnthropicMessages(const ApiContext& context, const HttpRequest& requ
   PreparedChat& ready = std::get<PreparedChat>(prepared);
   GenerationJob job;
   job.requests = std::move(ready.requests);
-  job.answer = MakeMessageAnswer(context.model.tokenizer, {.model = context.model.id,
+  job.answer = MakeMessageAnswer(context.model.tokenizer, {.model = ModelName(context.model, chat.shared.model),
                                                            .stream = chat.shared.stream,
                                                            .shape = std::move(ready.shape),
                                                            .prompt_tokens = ready.prompt_tokens});

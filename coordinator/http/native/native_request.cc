@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/http/adapter_fields.h"
 #include "coordinator/http/openai_fields.h"
 #include "coordinator/http/openai_request.h"
 #include "coordinator/http/sampling_fields.h"
@@ -14,7 +15,7 @@ namespace {
 using Json = nlohmann::json;
 
 // Each of these would change the answer.
-constexpr absl::string_view kNotSupported[] = {"n_indent", "t_max_predict_ms", "image_data", "lora", "n_discard"};
+constexpr absl::string_view kNotSupported[] = {"n_indent", "t_max_predict_ms", "image_data", "n_discard"};
 
 void ReadForm(Fields& fields, AnswerForm& form) {
   ReadAnswerForm(fields, form);
@@ -44,6 +45,7 @@ void ReadNativeShared(Fields& fields, SharedFields& shared) {
   shared.sampling.top_p = 0.95;
   shared.sampling.min_p = 0.05;
   ReadSampling(fields, shared.sampling);
+  shared.lora = ReadLora(fields);
   ReadForm(fields, shared.form);
   if (const Json* stop = fields.Find("stop"); stop != nullptr) ReadStopList(fields, "stop", *stop, shared.stop);
   ReadLength(fields, shared);

@@ -25,7 +25,7 @@ RouteResult Job(const ServedModel& model, const SharedFields& shared, absl::Time
   if (auto error = HoldToForm(model, shared, one)) return *error;
   GenerationJob job;
   AddChoices(shared, one, job.requests);
-  job.answer = MakeNativeAnswer(model.tokenizer, {.model = model.id,
+  job.answer = MakeNativeAnswer(model.tokenizer, {.model = ModelName(model, shared.model),
                                                   .stream = shared.stream,
                                                   .logprobs = shared.logprobs,
                                                   .shape = {.stop = shared.stop},

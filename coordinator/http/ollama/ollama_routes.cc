@@ -83,7 +83,7 @@ RouteResult Generate(const ApiContext& context, const HttpRequest& http, ReadOll
   PreparedChat& ready = std::get<PreparedChat>(prepared);
   GenerationJob job;
   job.requests = std::move(ready.requests);
-  job.answer = MakeOllamaAnswer(model.tokenizer, {.model = model.id,
+  job.answer = MakeOllamaAnswer(model.tokenizer, {.model = ModelName(model, request.chat.shared.model),
                                                   .stream = request.chat.shared.stream,
                                                   .chat = is_chat,
                                                   .logprobs = request.chat.shared.logprobs,

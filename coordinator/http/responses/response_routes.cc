@@ -19,7 +19,7 @@ RouteResult OpenAiResponse(const ApiContext& context, const HttpRequest& request
   PreparedChat& ready = std::get<PreparedChat>(prepared);
   GenerationJob job;
   job.requests = std::move(ready.requests);
-  job.answer = MakeResponseAnswer(context.model.tokenizer, {.model = context.model.id,
+  job.answer = MakeResponseAnswer(context.model.tokenizer, {.model = ModelName(context.model, chat.shared.model),
                                                             .echoed = EchoedFields(*body),
                                                             .stream = chat.shared.stream,
                                                             .shape = std::move(ready.shape),

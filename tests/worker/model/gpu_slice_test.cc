@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/gpu_device.h"
 #include "tests/kernels/cuda/on_gpu.h"
+#include "tests/worker/model/random_adapter.h"
 #include "tests/worker/model/rounded_oracle.h"
 
 // Every model of oracles/arch as a worker with a GPU runs it. It is held to what the CPU is held
@@ -140,6 +141,30 @@ TEST_P(GpuCache, MatchesTheCpu) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GpuCache, testing::Values("llama-f32", "gemma2-f32", "deepseek2-v3-f32"),
+                         [](const auto& info) { return OracleTestName(info.param); });
+
+// Adapters meet every product on a GPU as they do on the CPU; odd ranks leave rows unaligned. Tolerance as
+// adapters_test has it.
+class GpuAdapters : public RoundedOracle {};
+
+TEST_P(GpuAdapters, GiveWhatMergedWeightsGive) {
+  UseScheduleOf(model_.name);
+  const RandomAdapter adapter = MakeAdapter(
+      model_, [](const GgufTensor& tensor) { return tensor.name.ends_with(".weight"); }, 5, 8, 1);
+  MergedWeights merged(model_, {{adapter, 1}});
+  Pipeline reference(model_, {.weights = &merged});
+  Pipeline gpu(model_, {.make_device = MakeGpu});
+  gpu.LoadAdapter(1, *adapter.Read(*model_.header));
+  gpu.UseAdapters({{1, 1.0f}});
+  const std::vector<int32_t> prompt = model_.Ids("prompt_long"), rows = {29, 3, 17}, next = {7}, only = {0};
+  const LogitRows want = reference.Feed(prompt, rows), got = gpu.Feed(prompt, rows);
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_LE(MaxAbsDifference(got[i], want[i]), 1e-3f) << i;
+  EXPECT_LE(MaxAbsDifference(gpu.Feed(next, only)[0], reference.Feed(next, only)[0]), 1e-3f);
+  gpu.UseAdapters({});
+  EXPECT_GE(MaxAbsDifference(gpu.Feed(next, only)[0], reference.Feed(next, only)[0]), 0.01f);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GpuAdapters, testing::Values("llama-f32", "mixtral-f32"),
                          [](const auto& info) { return OracleTestName(info.param); });
 
 }  // namespace

@@ -119,7 +119,7 @@ Pipeline::Pipeline(const OracleModel& model, const PipelineOptions& options) : r
       devices_.push_back(std::move(device));
       slices_.push_back(
           Must(Slice::Create({.model = model.header.get(),
-                              .weights = model.weights.get(),
+                              .weights = options.weights != nullptr ? options.weights : model.weights.get(),
                               .device = devices_.back().get(),
                               .first_layer = edges[i],
                               .last_layer = edges[i + 1],
@@ -146,6 +146,18 @@ Pipeline::Pipeline(const OracleModel& model, const PipelineOptions& options) : r
 void Pipeline::Restart() {
   position_ = 0;
   std::rotate(blocks_.begin(), blocks_.begin() + 5, blocks_.end());
+}
+
+void Pipeline::LoadAdapter(int64_t id, const Adapter& adapter) {
+  for (const std::unique_ptr<Slice>& slice : slices_) {
+    const std::unique_ptr<AdapterPart> part = Must(ReadAdapterPart(adapter, slice->adapter_targets()));
+    while (!Must(slice->AddAdapter(id, *part, /*bytes_max=*/10000))) {
+    }
+  }
+}
+
+void Pipeline::RemoveAdapter(int64_t id) {
+  for (const std::unique_ptr<Slice>& slice : slices_) slice->RemoveAdapter(id);
 }
 
 void Pipeline::EveryRank(size_t slice, const std::function<void(int rank, Slice&, Collective*)>& run) {
@@ -194,7 +206,7 @@ LogitRows Pipeline::ForwardToLogits(const StepInput& input, std::span<const int3
 }
 
 LogitRows Pipeline::Feed(std::span<const int32_t> tokens, std::span<const int32_t> logit_rows) {
-  const SequenceStep sequence{.first_position = position_, .tokens = tokens, .blocks = blocks_};
+  const SequenceStep sequence{.first_position = position_, .tokens = tokens, .blocks = blocks_, .adapters = adapters_};
   std::vector<float> activations;
   for (size_t i = 0; i + 1 < slices(); ++i) {
     activations =

@@ -52,6 +52,7 @@ struct PipelineOptions {
   int64_t host_expert_layers = 0;  // Of every slice, on a CPU device beside its own; at most as many as it has.
   // For a slice of this index. Null: a CPU device.
   std::function<std::unique_ptr<Device>(size_t slice)> make_device = nullptr;
+  WeightSource* weights = nullptr;  // Null: the model's own.
 };
 
 // Slices of one model in a row, as a cluster would run them, for one sequence.
@@ -61,6 +62,12 @@ class Pipeline {
 
   // Feeds tokens behind those already seen; logits of the rows asked for (indices in tokens).
   LogitRows Feed(std::span<const int32_t> tokens, std::span<const int32_t> logit_rows);
+  // On every slice and rank.
+  void LoadAdapter(int64_t id, const Adapter& adapter);
+  void RemoveAdapter(int64_t id);
+  // Of all tokens fed from now on.
+  void UseAdapters(std::vector<AdapterScale> adapters) { adapters_ = std::move(adapters); }
+
   // Forgets the sequence; the next one gets other blocks.
   void Restart();
   // The logits of the last of tokens.
@@ -87,6 +94,7 @@ class Pipeline {
   std::vector<std::unique_ptr<Collective>> collectives_;  // As slices_; null for one rank.
   std::vector<std::unique_ptr<Slice>> slices_;            // Ranks of the first slice, then those of the second.
   std::vector<int32_t> blocks_;
+  std::vector<AdapterScale> adapters_;
   int64_t position_ = 0;
 };
 

@@ -98,6 +98,11 @@ std::optional<proto::WorkerMessage> FakeCoordinator::Peer::NextAnswer() {
   return Next([](const proto::WorkerMessage& m) { return m.has_step_result() || m.has_step_failure(); });
 }
 
+std::optional<proto::AdapterResult> FakeCoordinator::Peer::NextAdapterResult() {
+  const auto message = Next([](const proto::WorkerMessage& m) { return m.has_adapter_result(); });
+  return message ? std::optional(message->adapter_result()) : std::nullopt;
+}
+
 int64_t FakeCoordinator::Peer::heartbeats() {
   std::lock_guard<std::mutex> lock(mutex_);
   return heartbeats_;

@@ -28,6 +28,7 @@ class FakeCoordinator : private proto::Cluster::Service {
     // The next message of the given kind; others before it are dropped. Nothing: none came within 20 s.
     std::optional<proto::LoadResult> NextLoadResult();
     std::optional<proto::WorkerMessage> NextAnswer();  // StepResult or StepFailure.
+    std::optional<proto::AdapterResult> NextAdapterResult();
     int64_t heartbeats();
     std::string rank_address();  // Of the last heartbeat, or of Hello.
     std::vector<proto::LoadProgress> progress();

@@ -105,7 +105,8 @@ proto::CoordinatorMessage FollowingStepMessage(int64_t epoch, int64_t step_id, i
   return message;
 }
 
-std::vector<std::vector<float>> SliceLogits(const std::vector<std::vector<int32_t>>& chunks) {
+std::vector<std::vector<float>> SliceLogits(const std::vector<std::vector<int32_t>>& chunks, const Adapter* adapter,
+                                            float scale) {
   const auto model = *GgufModel::Open(OracleModelPath());
   MappedWeights weights(model->parts());
   const auto device = *CreateCpuDevice({.threads = 1, .pin = false});
@@ -120,6 +121,11 @@ std::vector<std::vector<float>> SliceLogits(const std::vector<std::vector<int32_
   options.step_tokens_max = kStepTokensMax;
   options.context_tokens = kKvBlocks * kKvBlockTokens;
   const auto slice = *Slice::Create(options);
+  std::vector<AdapterScale> uses;
+  if (adapter != nullptr) {
+    EXPECT_TRUE(*slice->AddAdapter(1, **ReadAdapterPart(*adapter, slice->adapter_targets()), INT64_MAX));
+    uses.push_back({.id = 1, .scale = scale});
+  }
   std::vector<int32_t> blocks(kKvBlocks);
   for (int64_t i = 0; i < kKvBlocks; ++i) {
     blocks[i] = BlockAt(i);
@@ -127,7 +133,7 @@ std::vector<std::vector<float>> SliceLogits(const std::vector<std::vector<int32_
   std::vector<std::vector<float>> logits;
   int64_t position = 0;
   for (const std::vector<int32_t>& tokens : chunks) {
-    const SequenceStep sequence{.first_position = position, .tokens = tokens, .blocks = blocks};
+    const SequenceStep sequence{.first_position = position, .tokens = tokens, .blocks = blocks, .adapters = uses};
     const int32_t last = static_cast<int32_t>(tokens.size()) - 1;
     const absl::Status status = slice->ForwardToLogits(
         {.sequences = {&sequence, 1}, .activations = {}}, {&last, 1},

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "proto/cluster.pb.h"
+#include "sharding/adapter.h"
 #include "tests/worker/service/fake_coordinator.h"
 #include "worker/service/worker.h"
 
@@ -57,8 +58,9 @@ proto::CoordinatorMessage StepMessage(int64_t epoch, int64_t step_id, int64_t fi
 proto::CoordinatorMessage FollowingStepMessage(int64_t epoch, int64_t step_id, int64_t position);
 
 // What one undivided slice computes in this process, for chunks of tokens in order: the logits of each chunk's last
-// row.
-std::vector<std::vector<float>> SliceLogits(const std::vector<std::vector<int32_t>>& chunks);
+// row. adapter: what every row passes through; null: nothing.
+std::vector<std::vector<float>> SliceLogits(const std::vector<std::vector<int32_t>>& chunks,
+                                            const Adapter* adapter = nullptr, float scale = 1);
 
 std::vector<float> FullLogits(const proto::SequenceResult& result);
 
