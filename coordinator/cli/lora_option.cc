@@ -5,12 +5,12 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "coordinator/http/adapter_fields.h"
 #include "proto/base/status.h"
 
 namespace barn {
 namespace {
 
-constexpr float kScaleMax = 1000;
 constexpr absl::Duration kWait = absl::Seconds(60);
 
 absl::Status About(const std::string& option, const absl::Status& status) {
@@ -42,9 +42,9 @@ absl::StatusOr<LoraOption> ParseLora(const std::string& text) {
     option.reference.erase(colon);
     option.scale = scale;
   }
-  if (option.name.empty() || option.reference.empty() || !(std::fabs(option.scale) <= kScaleMax)) {
+  if (option.name.empty() || option.reference.empty() || !(std::fabs(option.scale) <= kLoraScaleMax)) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "--lora %s: want NAME=PATH or NAME=PATH:SCALE with a scale of -%g to %g", text, kScaleMax, kScaleMax));
+        "--lora %s: want NAME=PATH or NAME=PATH:SCALE with a scale of -%g to %g", text, kLoraScaleMax, kLoraScaleMax));
   }
   return option;
 }

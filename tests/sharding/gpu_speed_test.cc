@@ -6,21 +6,10 @@
 #include <vector>
 
 #include "sharding/speed.h"
+#include "tests/sharding/planned_model.h"
 
 namespace barn {
 namespace {
-
-struct Model {
-  Catalogue catalogue;
-  ModelConfig config;
-};
-
-Model Load(const std::string& name) {
-  const std::string path = BARN_SOURCE_DIR "/../shared/oracles/plan/" + name + ".gguf-header";
-  const auto model = GgufModel::Open(path, {.header_only = true});
-  EXPECT_TRUE(model.ok()) << model.status();
-  return {*BuildCatalogue(**model), *ReadModelConfig(**model)};
-}
 
 double TokensPerSecond(const Model& model, const std::vector<std::string>& names) {
   std::vector<PlanNode> nodes;

@@ -10,6 +10,7 @@
 #include "sharding/gpu_speed.h"
 #include "sharding/plan_text.h"
 #include "sharding/speed.h"
+#include "tests/sharding/planned_model.h"
 
 namespace barn {
 namespace {
@@ -17,18 +18,6 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr int64_t kGiB = int64_t{1} << 30;
-
-struct Model {
-  Catalogue catalogue;
-  ModelConfig config;
-};
-
-Model Load(const std::string& name) {
-  const std::string path = BARN_SOURCE_DIR "/../shared/oracles/plan/" + name + ".gguf-header";
-  const auto model = GgufModel::Open(path, {.header_only = true});
-  EXPECT_TRUE(model.ok()) << model.status();
-  return {*BuildCatalogue(**model), *ReadModelConfig(**model)};
-}
 
 PlanNode Gpu(int64_t gib, int64_t host_gib, int threads = 1) {
   return {

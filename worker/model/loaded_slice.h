@@ -57,6 +57,8 @@ class LoadedSlice final : public Slice {
   // x: [hidden rows, D] and [score rows, D].
   absl::Status ReadHidden(Tensor x, std::span<float> out);
   absl::Status ReadScores(Tensor x, std::span<float> out);
+  // out = of(norm(x)), some rows at a time; `of` gives [rows, n].
+  absl::Status ReadNormed(Tensor x, std::span<float> out, absl::FunctionRef<Tensor(Tensor)> of);
   void LayOut(const StepInput& step);
   // logit_rows: the rows of the step that x holds.
   void Logits(Tensor x, std::span<const int32_t> logit_rows, Tensor logits);

@@ -172,24 +172,14 @@ absl::Status LoadedSlice::CheckWishes(const StepInput& step, std::span<const int
 }
 
 absl::Status LoadedSlice::ReadHidden(Tensor x, std::span<float> out) {
-  for (int64_t first = 0; first < x.rows; first += kLogitRowsMax) {
-    const Scratch::Frame frame(*scratch_);
-    Tensor rows = RowRange(x, first, std::min(kLogitRowsMax, x.rows - first));
-    if (output_norm_) {
-      const Tensor normed = scratch_->Take(rows.rows, x.cols);
-      output_norm_->Apply(device_, rows, normed);
-      rows = normed;
-    }
-    const Tensor host = device_.ToHost(rows);
-    BARN_RETURN_IF_ERROR(device_.status());
-    for (int64_t r = 0; r < host.rows; ++r) {
-      std::copy_n(host.row(r), x.cols, out.begin() + (first + r) * x.cols);
-    }
-  }
-  return absl::OkStatus();
+  return ReadNormed(x, out, [](Tensor normed) { return normed; });
 }
 
 absl::Status LoadedSlice::ReadScores(Tensor x, std::span<float> out) {
+  return ReadNormed(x, out, [this](Tensor normed) { return score_head_->Score(device_, *scratch_, normed); });
+}
+
+absl::Status LoadedSlice::ReadNormed(Tensor x, std::span<float> out, absl::FunctionRef<Tensor(Tensor)> of) {
   for (int64_t first = 0; first < x.rows; first += kLogitRowsMax) {
     const Scratch::Frame frame(*scratch_);
     Tensor rows = RowRange(x, first, std::min(kLogitRowsMax, x.rows - first));
@@ -198,9 +188,11 @@ absl::Status LoadedSlice::ReadScores(Tensor x, std::span<float> out) {
       output_norm_->Apply(device_, rows, normed);
       rows = normed;
     }
-    const Tensor host = device_.ToHost(score_head_->Score(device_, *scratch_, rows));
+    const Tensor host = device_.ToHost(of(rows));
     BARN_RETURN_IF_ERROR(device_.status());
-    for (int64_t r = 0; r < host.rows; ++r) out[first + r] = *host.row(r);
+    for (int64_t r = 0; r < host.rows; ++r) {
+      std::copy_n(host.row(r), host.cols, out.begin() + (first + r) * host.cols);
+    }
   }
   return absl::OkStatus();
 }

@@ -1,6 +1,7 @@
 #include "coordinator/http/native/native_routes.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -14,6 +15,18 @@ namespace barn {
 namespace {
 
 using Ids = std::vector<int32_t>;
+
+// The request as far as it can be checked without its prompt, and the context that is there for it.
+std::optional<ApiError> Read(const ApiContext& context, const HttpRequest& request,
+                             std::optional<ApiError> (*read)(const nlohmann::json&, NativeRequest&),
+                             NativeRequest& parsed, int64_t& context_tokens) {
+  if (auto error = ReadBody(request, parsed, read)) return error;
+  if (auto error = ReadSchema(request.body, parsed.shared.form)) return error;
+  if (auto error = CheckShared(context.model, parsed.shared)) return error;
+  const EngineState engine = context.engine.State();
+  context_tokens = ContextTokens(context.model, engine);
+  return context_tokens > 0 ? std::nullopt : std::optional<ApiError>(NotLoaded(engine));
+}
 
 // The job for a prompt of ids.
 RouteResult Job(const ServedModel& model, const SharedFields& shared, absl::Time start, Ids ids,
@@ -39,13 +52,9 @@ RouteResult Job(const ServedModel& model, const SharedFields& shared, absl::Time
 RouteResult NativeCompletion(const ApiContext& context, const HttpRequest& request) {
   const absl::Time start = absl::Now();
   NativeRequest parsed;
-  if (auto error = ReadBody(request, parsed, &ReadNativeCompletion)) return *error;
-  if (auto error = ReadSchema(request.body, parsed.shared.form)) return *error;
+  int64_t context_tokens = 0;
+  if (auto error = Read(context, request, &ReadNativeCompletion, parsed, context_tokens)) return *error;
   const ServedModel& model = context.model;
-  if (auto error = CheckShared(model, parsed.shared)) return *error;
-  const EngineState engine = context.engine.State();
-  const int64_t context_tokens = ContextTokens(model, engine);
-  if (context_tokens <= 0) return NotLoaded(engine);
   Ids ids;
   if (auto error = ReadPromptIds(model, parsed.prompt, ids)) return *error;
   return Job(model, parsed.shared, start, std::move(ids), context_tokens);
@@ -54,13 +63,9 @@ RouteResult NativeCompletion(const ApiContext& context, const HttpRequest& reque
 RouteResult NativeInfill(const ApiContext& context, const HttpRequest& request) {
   const absl::Time start = absl::Now();
   NativeRequest parsed;
-  if (auto error = ReadBody(request, parsed, &ReadNativeInfill)) return *error;
-  if (auto error = ReadSchema(request.body, parsed.shared.form)) return *error;
+  int64_t context_tokens = 0;
+  if (auto error = Read(context, request, &ReadNativeInfill, parsed, context_tokens)) return *error;
   const ServedModel& model = context.model;
-  if (auto error = CheckShared(model, parsed.shared)) return *error;
-  const EngineState engine = context.engine.State();
-  const int64_t context_tokens = ContextTokens(model, engine);
-  if (context_tokens <= 0) return NotLoaded(engine);
   // Without a limit of the client an answer has a quarter of the context.
   SharedFields& shared = parsed.shared;
   if (!shared.max_tokens.has_value()) shared.max_tokens = std::max<int64_t>(1, context_tokens / 4);
