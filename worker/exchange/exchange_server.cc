@@ -5,10 +5,7 @@
 #include <chrono>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/mutex.h"
-#include "proto/base/trust.h"
 #include "proto/exchange.grpc.pb.h"
 #include "worker/exchange/link.h"
 
@@ -17,20 +14,28 @@ namespace {
 
 constexpr int kFrameOverheadBytes = 4096;
 
-// One stream of frames. Reads one frame at a time; while the queue is full no read is open, and HTTP/2 flow control
-// holds the sender back. Deletes itself when the call is over. Only a reaction to a read finishes the call, so no other
-// thread can race with it.
+// One stream of frames, all of one epoch. Reads one frame at a time; while the queue is full no read is open, and
+// HTTP/2 flow control holds the sender back. Deletes itself when the call is over. Only a reaction to a read finishes
+// the call, so no other thread can race with it.
 class PushReactor : public grpc::ServerReadReactor<proto::ActivationFrame> {
  public:
-  PushReactor(FrameQueue& queue, proto::PushReply* reply) : queue_(queue), reply_(reply), stream_(queue.BeginStream()) {
+  PushReactor(const FrameRouter& router, std::string token, proto::PushReply* reply)
+      : router_(router), token_(std::move(token)), reply_(reply) {
     StartRead(&message_);
   }
 
   void OnReadDone(bool ok) override {
     if (!ok) {
-      queue_.EndStream(stream_);
-      Finish(grpc::Status::OK);
+      End(grpc::Status::OK);
       return;
+    }
+    if (queue_ == nullptr) {
+      queue_ = router_.Find(message_.epoch(), token_);
+      if (queue_ == nullptr) {
+        return End(grpc::Status(grpc::StatusCode::FAILED_PRECONDITION,
+                                absl::StrFormat("a frame of epoch %d, which does not run here", message_.epoch())));
+      }
+      stream_ = queue_->BeginStream();
     }
     HopFrame frame{.epoch = message_.epoch(),
                    .step_id = message_.step_id(),
@@ -38,12 +43,10 @@ class PushReactor : public grpc::ServerReadReactor<proto::ActivationFrame> {
                    .width = message_.width(),
                    .data = std::move(*message_.mutable_data())};
     bool full = false;
-    const absl::Status status = queue_.Push(
+    const absl::Status status = queue_->Push(
         stream_, std::move(frame), [this] { StartRead(&message_); }, &full);
     if (!status.ok()) {
-      queue_.EndStream(stream_);
-      Finish(grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message())));
-      return;
+      return End(grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message())));
     }
     reply_->set_frames(reply_->frames() + 1);
     if (!full) {
@@ -54,9 +57,18 @@ class PushReactor : public grpc::ServerReadReactor<proto::ActivationFrame> {
   void OnDone() override { delete this; }
 
  private:
-  FrameQueue& queue_;
+  void End(const grpc::Status& status) {
+    if (queue_ != nullptr) {
+      queue_->EndStream(stream_);
+    }
+    Finish(status);
+  }
+
+  const FrameRouter& router_;
+  const std::string token_;
   proto::PushReply* const reply_;
-  const int64_t stream_;
+  std::shared_ptr<FrameQueue> queue_;  // Of the first frame's epoch.
+  int64_t stream_ = 0;
   proto::ActivationFrame message_;
 };
 
@@ -69,10 +81,10 @@ class RefusedReactor : public grpc::ServerReadReactor<proto::ActivationFrame> {
 
 class GrpcExchangeServer : public ExchangeServer, private proto::Exchange::CallbackService {
  public:
-  explicit GrpcExchangeServer(FrameQueue& queue) : queue_(queue) {}
+  explicit GrpcExchangeServer(FrameRouter& router) : router_(router) {}
 
   ~GrpcExchangeServer() override {
-    queue_.Close();
+    router_.EndAll();
     if (server_ != nullptr) {
       server_->Shutdown(std::chrono::system_clock::now());
     }
@@ -92,20 +104,6 @@ class GrpcExchangeServer : public ExchangeServer, private proto::Exchange::Callb
     return absl::OkStatus();
   }
 
-  absl::Status BeginEpoch(const HopEpoch& epoch, const std::string& token) override {
-    const int64_t floats_max = kFrameBytesMax / static_cast<int64_t>(sizeof(float));
-    if (epoch.rows_max < 1 || epoch.width < 1 || epoch.rows_max > floats_max / epoch.width) {
-      return absl::InvalidArgumentError(absl::StrFormat("a step of %d rows x %d exceeds a frame of %d bytes",
-                                                        epoch.rows_max, epoch.width, kFrameBytesMax));
-    }
-    {
-      absl::MutexLock lock(&mutex_);
-      token_ = token;
-    }
-    queue_.BeginEpoch(epoch);
-    return absl::OkStatus();
-  }
-
   int port() const override { return port_; }
 
  private:
@@ -114,26 +112,22 @@ class GrpcExchangeServer : public ExchangeServer, private proto::Exchange::Callb
     const auto& metadata = context->client_metadata();
     const auto found = metadata.find("barn-token");
     const std::string given = found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
-    absl::MutexLock lock(&mutex_);
-    // An empty token means that no epoch began: nobody may push.
-    if (token_.empty() || !EqualInConstantTime(given, token_)) {
+    if (!router_.Knows(given)) {
       return new RefusedReactor(grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "wrong exchange token"));
     }
-    return new PushReactor(queue_, reply);
+    return new PushReactor(router_, given, reply);
   }
 
-  FrameQueue& queue_;
+  FrameRouter& router_;
   int port_ = 0;
-  absl::Mutex mutex_;
-  std::string token_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Server> server_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ExchangeServer>> ExchangeServer::Start(const std::string& listen_address,
-                                                                      FrameQueue& queue) {
-  auto server = std::make_unique<GrpcExchangeServer>(queue);
+                                                                      FrameRouter& router) {
+  auto server = std::make_unique<GrpcExchangeServer>(router);
   if (absl::Status status = server->Listen(listen_address); !status.ok()) {
     return status;
   }

@@ -1,28 +1,21 @@
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "worker/exchange/frame_queue.h"
+#include "worker/exchange/frame_router.h"
 
 namespace barn {
 
-// Bytes of activations in the largest frame that any plan may use.
-inline constexpr int64_t kFrameBytesMax = int64_t{256} << 20;
-
-// Serves proto/exchange.proto: frames of the stage before, checked, go to a queue. Thread-safe.
+// Serves proto/exchange.proto: frames of the stage before, checked, go to the queue of their epoch. Thread-safe.
 class ExchangeServer {
  public:
-  // Listens on listen_address (host:port, port 0 for a free one) at once, but refuses every stream until an epoch
-  // begins. Unavailable: the port is taken. `queue` must outlive the server.
-  static absl::StatusOr<std::unique_ptr<ExchangeServer>> Start(const std::string& listen_address, FrameQueue& queue);
+  // Listens on listen_address (host:port, port 0 for a free one) at once, but refuses every stream that does not bring,
+  // in the metadata "barn-token", the token of an epoch of the router. Unavailable: the port is taken. `router` must
+  // outlive the server.
+  static absl::StatusOr<std::unique_ptr<ExchangeServer>> Start(const std::string& listen_address, FrameRouter& router);
   virtual ~ExchangeServer() = default;
-
-  // Streams must bring `token` in the metadata "barn-token". InvalidArgument: frames could exceed kFrameBytesMax.
-  virtual absl::Status BeginEpoch(const HopEpoch& epoch, const std::string& token) = 0;
 
   virtual int port() const = 0;
 };

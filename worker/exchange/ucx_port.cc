@@ -148,7 +148,9 @@ class Port final : public UcxPort {
   const UcxLibrary& ucx() const { return ucx_; }
   bool Progress() { return ucx_.worker_progress(worker_) != 0; }
   absl::StatusOr<ucp_ep_h> Endpoint(std::string_view address);
-  void Leave(const UcxCollective* collective) { current_ = current_ == collective ? nullptr : current_; }
+  void Leave(const UcxCollective* collective) {
+    std::erase_if(joined_, [collective](const auto& one) { return one.second == collective; });
+  }
   Outgoing& outgoing() { return *outgoing_; }
   // The request that sends outgoing() may never end.
   void AbandonOutgoing() { abandoned_.push_back(std::exchange(outgoing_, std::make_unique<Outgoing>())); }
@@ -163,7 +165,7 @@ class Port final : public UcxPort {
   ucp_worker_h worker_ = nullptr;
   std::string address_;
   std::map<std::string, ucp_ep_h, std::less<>> endpoints_;  // By UCX address; they end with the worker.
-  UcxCollective* current_ = nullptr;
+  std::map<int64_t, UcxCollective*> joined_;                // By epoch.
   std::unique_ptr<Outgoing> outgoing_ = std::make_unique<Outgoing>();
   std::vector<std::unique_ptr<Outgoing>> abandoned_;
 };
@@ -222,11 +224,16 @@ absl::Status Port::Start() {
 
 ucs_status_t Port::OnMessage(void* port, const void* header, size_t header_bytes, void* data, size_t bytes,
                              const ucp_am_recv_param_t* param) {
-  UcxCollective* const collective = static_cast<Port*>(port)->current_;
   // A rendezvous has no data yet, and none of ours makes one.
-  if (collective != nullptr && (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) == 0) {
-    collective->inbox().Receive({static_cast<const char*>(header), header_bytes},
-                                {static_cast<const char*>(data), bytes});
+  RankMessage message;
+  if (header_bytes != sizeof(message) || (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) {
+    return UCS_OK;
+  }
+  std::memcpy(&message, header, sizeof(message));
+  auto& joined = static_cast<Port*>(port)->joined_;
+  if (const auto found = joined.find(message.epoch); found != joined.end()) {
+    found->second->inbox().Receive({static_cast<const char*>(header), header_bytes},
+                                   {static_cast<const char*>(data), bytes});
   }
   return UCS_OK;
 }
@@ -264,7 +271,7 @@ absl::StatusOr<std::unique_ptr<Collective>> Port::Join(const CollectiveOptions& 
   }
   auto collective = std::make_unique<UcxCollective>(*this, options);
   BARN_RETURN_IF_ERROR(collective->Connect());
-  current_ = collective.get();
+  joined_[options.epoch] = collective.get();
   return collective;
 }
 

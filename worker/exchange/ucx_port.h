@@ -29,7 +29,7 @@ class UcxPort {
   // What the other ranks need; valid while the port lives. Bytes, not text.
   virtual const std::string& address() const = 0;
 
-  // One collective at a time; it must not outlive the port. Spins while it waits, then yields, then sleeps.
+  // One collective for each epoch; none may outlive the port. Spins while it waits, then yields, then sleeps.
   // InvalidArgument: options make no sense. Unavailable: a rank is gone.
   virtual absl::StatusOr<std::unique_ptr<Collective>> Join(const CollectiveOptions& options) = 0;
 };

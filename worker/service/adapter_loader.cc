@@ -109,9 +109,15 @@ class AdapterLoader::Reader {
 AdapterLoader::AdapterLoader() = default;
 AdapterLoader::~AdapterLoader() = default;
 
+int64_t AdapterLoader::bytes() const {
+  int64_t bytes = 0;
+  if (kept_.expired()) return bytes;
+  for (const auto& [id, loaded] : loaded_) bytes += loaded.bytes;
+  return bytes;
+}
+
 absl::Status AdapterLoader::CheckRoom(int64_t bytes) const {
-  int64_t taken = 0;
-  for (const auto& [id, loaded] : loaded_) taken += loaded.bytes;
+  const int64_t taken = this->bytes();
   if (bytes <= bytes_max_ - taken) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat("the adapter takes %d bytes here, this worker has room for %d",
                                                       bytes, std::max<int64_t>(0, bytes_max_ - taken)));

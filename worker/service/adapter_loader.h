@@ -36,6 +36,8 @@ class AdapterLoader {
 
   // Forgets an adapter, also one that is being read. Unknown ones are ignored.
   void Remove(int64_t adapter_id);
+  // Of the adapters on the slice, for as long as it lives.
+  int64_t bytes() const;
   // The slice is no longer held here, and nothing is read any more.
   void End();
 

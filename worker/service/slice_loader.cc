@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -20,6 +21,7 @@ constexpr int kPartsMax = 4096;
 constexpr int64_t kKvBlocksMax = int64_t{1} << 24;
 constexpr int64_t kKvBlockTokensMax = 4096;
 constexpr int64_t kStepTokensMax = 1 << 16;
+constexpr double kBytesMax = 1e18;
 
 absl::Status CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {
   if (value < low || value > high) {
@@ -103,34 +105,37 @@ double KvBytes(const proto::LoadRequest& request, const ModelConfig& config) {
   return token_bytes * static_cast<double>(request.kv_blocks() * request.kv_block_tokens());
 }
 
-struct Needed {
-  double bytes = 0;       // Weights and KV cache, of the device.
-  double host_bytes = 0;  // Experts that lie with the host.
-};
-
-Needed NeededBytes(const proto::LoadRequest& request, const ModelConfig& config,
-                   std::span<const CatalogueEntry* const> entries) {
-  Needed needed = {.bytes = KvBytes(request, config)};
+absl::StatusOr<SliceMemory> NeededBytes(const proto::LoadRequest& request, const ModelConfig& config,
+                                        std::span<const CatalogueEntry* const> entries) {
+  double bytes = KvBytes(request, config);
+  int64_t host_bytes = 0;
   for (const CatalogueEntry* entry : entries) {
-    const bool on_host = OnHost(*entry, request.last_layer(), request.host_expert_layers());
-    (on_host ? needed.host_bytes : needed.bytes) +=
-        static_cast<double>(RankBytes(*entry, config, request.rank(), RanksOf(request)));
+    const int64_t entry_bytes = RankBytes(*entry, config, request.rank(), RanksOf(request));
+    if (OnHost(*entry, request.last_layer(), request.host_expert_layers())) {
+      host_bytes += entry_bytes;
+    } else {
+      bytes += static_cast<double>(entry_bytes);
+    }
   }
-  return needed;
+  if (bytes > kBytesMax) {
+    return absl::ResourceExhaustedError(absl::StrFormat("layers %d to %d need %.0f bytes, no worker has so many",
+                                                        request.first_layer(), request.last_layer(), bytes));
+  }
+  return SliceMemory{.bytes = static_cast<int64_t>(bytes), .host_bytes = host_bytes};
 }
 
-absl::Status CheckMemory(const proto::LoadRequest& request, const ModelConfig& config, const Needed& needed,
-                         const SliceLoaderOptions& options) {
-  if (needed.bytes > static_cast<double>(options.memory_bytes)) {
-    const double kv_bytes = KvBytes(request, config);
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "layers %d to %d need %.0f bytes of weights and %.0f of KV cache, this worker offers %d", request.first_layer(),
-        request.last_layer(), needed.bytes - kv_bytes, kv_bytes, options.memory_bytes));
-  }
-  if (needed.host_bytes > static_cast<double>(options.host_memory_bytes)) {
+absl::Status CheckMemory(const proto::LoadRequest& request, const ModelConfig& config, const SliceMemory& needed,
+                         const SliceMemory& memory) {
+  if (needed.bytes > memory.bytes) {
+    const auto kv_bytes = static_cast<int64_t>(KvBytes(request, config));
     return absl::ResourceExhaustedError(
-        absl::StrFormat("experts of %d layers need %.0f bytes of the host's memory, this worker offers %d",
-                        request.host_expert_layers(), needed.host_bytes, options.host_memory_bytes));
+        absl::StrFormat("layers %d to %d need %d bytes of weights and %d of KV cache, this worker offers %d",
+                        request.first_layer(), request.last_layer(), needed.bytes - kv_bytes, kv_bytes, memory.bytes));
+  }
+  if (needed.host_bytes > memory.host_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("experts of %d layers need %d bytes of the host's memory, this worker offers %d",
+                        request.host_expert_layers(), needed.host_bytes, memory.host_bytes));
   }
   return absl::OkStatus();
 }
@@ -158,17 +163,10 @@ absl::StatusOr<Cache*> SliceLoader::CacheFor(const GgufModel& model) {
   return cache_.get();
 }
 
-absl::StatusOr<Device*> SliceLoader::HostDevice() {
-  if (host_device_ == nullptr) {
-    BARN_ASSIGN_OR_RETURN(host_device_, CreateCpuDevice(options_.host));
-  }
-  return host_device_.get();
-}
-
 void SliceLoader::Unload() {
   kept_.slice.reset();  // Before the weights that it borrows.
   kept_ = {};
-  held_bytes_ = 0;
+  held_ = {};
 }
 
 absl::Status SliceLoader::LoadWeights(std::unique_ptr<GgufModel> model, std::span<const CatalogueEntry* const> entries,
@@ -185,7 +183,30 @@ absl::Status SliceLoader::LoadWeights(std::unique_ptr<GgufModel> model, std::spa
   return absl::OkStatus();
 }
 
-absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& request, std::stop_token stop,
+bool IsRemote(const proto::LoadRequest& request) {
+  return std::any_of(request.parts().begin(), request.parts().end(),
+                     [](const std::string& part) { return absl::StrContains(part, "://"); });
+}
+
+absl::Status SliceLoader::Fetch(const proto::LoadRequest& request, std::stop_token stop,
+                                const std::function<void(const FetchProgress&)>& on_progress) const {
+  BARN_RETURN_IF_ERROR(CheckRequest(request));
+  BARN_ASSIGN_OR_RETURN(const std::unique_ptr<GgufModel> model, OpenParts(request));
+  BARN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(*model));
+  BARN_RETURN_IF_ERROR(CheckLayers(request, config));
+  BARN_ASSIGN_OR_RETURN(const Catalogue catalogue, BuildCatalogue(*model));
+  std::vector<GgufTensor> tensors;
+  for (const CatalogueEntry* entry : EntriesOf(request, catalogue)) tensors.push_back(entry->tensor);
+  BARN_ASSIGN_OR_RETURN(const std::unique_ptr<Cache> cache,
+                        Cache::Open({.directory = options_.cache_directory, .bytes_max = options_.cache_bytes_max}));
+  return FetchedWeights::Create(
+             model->parts(), tensors, cache.get(),
+             {.streams = options_.fetch_streams, .on_progress = on_progress, .stop = std::move(stop)})
+      .status();
+}
+
+absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& request, const SliceMemory& memory,
+                                                      std::stop_token stop,
                                                       const std::function<void(const FetchProgress&)>& on_progress) {
   BARN_RETURN_IF_ERROR(CheckRequest(request));
   if (request.deterministic() && !options_.device->batch_invariant()) {
@@ -198,8 +219,8 @@ absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& 
   BARN_RETURN_IF_ERROR(CheckLayers(request, config));
   BARN_ASSIGN_OR_RETURN(const Catalogue catalogue, BuildCatalogue(*model));
   const std::vector<const CatalogueEntry*> entries = EntriesOf(request, catalogue);
-  const Needed needed = NeededBytes(request, config, entries);
-  BARN_RETURN_IF_ERROR(CheckMemory(request, config, needed, options_));
+  BARN_ASSIGN_OR_RETURN(const SliceMemory needed, NeededBytes(request, config, entries));
+  BARN_RETURN_IF_ERROR(CheckMemory(request, config, needed, memory));
 
   Loaded loaded;
   loaded.expert_bytes_per_token = ExpertBytesPerToken(request, entries, config);
@@ -207,35 +228,35 @@ absl::StatusOr<SliceLoader::Loaded> SliceLoader::Load(const proto::LoadRequest& 
   if (kept_.weights == nullptr || kept_.weights_key != key) {
     const FetchOptions fetch{.streams = options_.fetch_streams, .on_progress = on_progress, .stop = stop};
     BARN_RETURN_IF_ERROR(LoadWeights(std::move(model), entries, std::move(key), fetch));
+    held_ = needed;
     loaded.bytes_moved = kept_.weights->bytes_moved();
   }
   if (kept_.slice == nullptr || kept_.slice_key != SliceKey(request)) {
     kept_.slice.reset();
     Device* host_device = nullptr;
     if (request.host_expert_layers() > 0) {
-      BARN_ASSIGN_OR_RETURN(host_device, HostDevice());
+      BARN_ASSIGN_OR_RETURN(host_device, options_.host_device());
     }
-    const double of_host = host_device != nullptr ? needed.host_bytes : needed.bytes;
-    BARN_ASSIGN_OR_RETURN(kept_.slice,
-                          Slice::Create({.model = kept_.model.get(),
-                                         .weights = kept_.weights.get(),
-                                         .device = options_.device,
-                                         .first_layer = request.first_layer(),
-                                         .last_layer = request.last_layer(),
-                                         .is_first = request.stage() == 0,
-                                         .is_last = request.stage() == request.stages() - 1,
-                                         .kv_blocks = request.kv_blocks(),
-                                         .kv_block_tokens = request.kv_block_tokens(),
-                                         .kv_type = KvTypeOf(request),
-                                         .step_tokens_max = request.step_tokens_max(),
-                                         .borrow_experts = of_host > static_cast<double>(AvailableMemoryBytes()),
-                                         .host_device = host_device,
-                                         .host_expert_layers = request.host_expert_layers(),
-                                         .context_tokens = request.context_tokens(),
-                                         .rank = request.rank(),
-                                         .ranks = RanksOf(request)}));
+    const int64_t of_host = host_device != nullptr ? needed.host_bytes : needed.bytes;
+    BARN_ASSIGN_OR_RETURN(kept_.slice, Slice::Create({.model = kept_.model.get(),
+                                                      .weights = kept_.weights.get(),
+                                                      .device = options_.device,
+                                                      .first_layer = request.first_layer(),
+                                                      .last_layer = request.last_layer(),
+                                                      .is_first = request.stage() == 0,
+                                                      .is_last = request.stage() == request.stages() - 1,
+                                                      .kv_blocks = request.kv_blocks(),
+                                                      .kv_block_tokens = request.kv_block_tokens(),
+                                                      .kv_type = KvTypeOf(request),
+                                                      .step_tokens_max = request.step_tokens_max(),
+                                                      .borrow_experts = of_host > AvailableMemoryBytes(),
+                                                      .host_device = host_device,
+                                                      .host_expert_layers = request.host_expert_layers(),
+                                                      .context_tokens = request.context_tokens(),
+                                                      .rank = request.rank(),
+                                                      .ranks = RanksOf(request)}));
     kept_.slice_key = SliceKey(request);
-    held_bytes_ = static_cast<int64_t>(needed.bytes);  // Of the device.
+    held_ = needed;
   }
   loaded.slice = kept_.slice;
   return loaded;

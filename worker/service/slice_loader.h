@@ -25,15 +25,23 @@ struct SliceLoaderOptions {
   Device* device = nullptr;     // Outlives the loader.
   std::string cache_directory;  // For remote models; made at the first one.
   int64_t cache_bytes_max = 0;  // CacheOptions::bytes_max
-  int64_t memory_bytes = 0;     // For weights, KV and scratch.
-  // Of the host, beside a device with memory of its own: for experts, which these processors compute.
-  int64_t host_memory_bytes = 0;
-  CpuOptions host = {};
+  // Computes the experts that lie with the host, beside a device with memory of its own. Outlives the loader. Null:
+  // there is none.
+  std::function<absl::StatusOr<Device*>()> host_device = nullptr;
   int fetch_streams = 4;
 };
 
-// Turns load requests into slices and keeps the latest: a request for the same tensors reads nothing again, and one
-// that asks for the same KV cache too gets the same slice. One thread at a time.
+// Of one worker.
+struct SliceMemory {
+  int64_t bytes = 0;       // Weights and KV cache, of the device.
+  int64_t host_bytes = 0;  // Experts that lie with the host, beside a device with memory of its own.
+};
+
+// Whether a file of the model comes over a network.
+bool IsRemote(const proto::LoadRequest& request);
+
+// Turns load requests of one deployment into slices and keeps the latest: a request for the same tensors reads nothing
+// again, and one that asks for the same KV cache too gets the same slice. One thread at a time.
 class SliceLoader {
  public:
   explicit SliceLoader(SliceLoaderOptions options) : options_(std::move(options)) {}
@@ -47,14 +55,20 @@ class SliceLoader {
   // does not fit the model. ResourceExhausted: it does not fit this worker's memory. FailedPrecondition: it asks for
   // results that do not depend on the batch, and the device's do. Cancelled: stop. The caller holds
   // no slice of an earlier load.
-  absl::StatusOr<Loaded> Load(const proto::LoadRequest& request, std::stop_token stop,
+  // `memory` is what there is for weights and KV.
+  absl::StatusOr<Loaded> Load(const proto::LoadRequest& request, const SliceMemory& memory, std::stop_token stop,
                               const std::function<void(const FetchProgress&)>& on_progress);
   void Unload();
+
+  // Brings the tensors of a remote model into the cache, so that Load moves no bytes. Any thread; touches nothing that
+  // Load does. Errors as Load's.
+  absl::Status Fetch(const proto::LoadRequest& request, std::stop_token stop,
+                     const std::function<void(const FetchProgress&)>& on_progress) const;
 
   // The header of what is kept; null: nothing is.
   const std::shared_ptr<const GgufModel>& model() const { return kept_.model; }
   // Weights and KV of what is kept.
-  int64_t held_bytes() const { return held_bytes_; }
+  const SliceMemory& held() const { return held_; }
 
  private:
   // What was loaded last. The slice borrows from the weights, the weights from the cache.
@@ -69,13 +83,11 @@ class SliceLoader {
   absl::Status LoadWeights(std::unique_ptr<GgufModel> model, std::span<const CatalogueEntry* const> entries,
                            std::string key, const FetchOptions& fetch);
   absl::StatusOr<Cache*> CacheFor(const GgufModel& model);
-  absl::StatusOr<Device*> HostDevice();
 
   const SliceLoaderOptions options_;
   std::unique_ptr<Cache> cache_;
-  std::unique_ptr<Device> host_device_;  // Made when experts first lie there.
   Kept kept_;
-  int64_t held_bytes_ = 0;
+  SliceMemory held_;
 };
 
 }  // namespace barn

@@ -76,15 +76,15 @@ absl::Status Worker::Prepare() {
     host = LocalHostTowards(options_.join_address);
   }
   exchange_address_ = absl::StrCat(host, ":", exchange_->port());
-  loader_ = std::make_unique<SliceLoader>(
-      SliceLoaderOptions{.device = device_.get(),
-                         .cache_directory = options_.cache_dir.empty() ? DefaultCacheDirectory() : options_.cache_dir,
-                         .cache_bytes_max = options_.cache_bytes_max,
-                         .memory_bytes = options_.memory_bytes,
-                         .host_memory_bytes = options_.host_memory_bytes,
-                         .host = {.threads = options_.threads, .pin = options_.pin_threads}});
   OpenPort();
   return absl::OkStatus();
+}
+
+absl::StatusOr<Device*> Worker::HostDevice() {
+  if (host_device_ == nullptr) {
+    BARN_ASSIGN_OR_RETURN(host_device_, CreateCpuDevice({.threads = options_.threads, .pin = options_.pin_threads}));
+  }
+  return host_device_.get();
 }
 
 void Worker::OpenPort() {
@@ -107,7 +107,9 @@ std::string Worker::rank_address() const {
 
 Worker::~Worker() {
   Stop();
-  stage_.reset();
+  commands_.Close();
+  fetching_.clear();
+  residents_.clear();
 }
 
 absl::Status Worker::broken() const {
@@ -146,7 +148,7 @@ absl::Status Worker::Run() {
     }
     backoff = std::min(backoff * 2, options_.reconnect_backoff_max);
   }
-  frames_.Close();
+  frames_.EndAll();
   commands_.Close();
   compute.join();
   return status;
@@ -186,7 +188,7 @@ void Worker::OnMessage(Session& session, const std::shared_ptr<Outbox>& outbox, 
     session.shutdown = true;
   } else if (message.has_step()) {
     const int64_t epoch = message.step().epoch(), step = message.step().step_id();
-    if (!commands_.Push(std::move(message), outbox)) {
+    if (!commands_.Push(std::move(message), outbox).taken) {
       outbox->Send(FailureMessage(
           epoch, step,
           absl::ResourceExhaustedError(absl::StrFormat("%d steps wait already", CommandQueue::kStepsMax))));
@@ -195,9 +197,7 @@ void Worker::OnMessage(Session& session, const std::shared_ptr<Outbox>& outbox, 
     commands_.Push(std::move(message), outbox);
   } else if (message.has_load() || message.has_unload() || message.has_end_epoch()) {
     // Whatever waits for activations of an older epoch stops now; frames are welcome again when the load is over.
-    epoch_ = 0;
-    frames_.BeginEpoch({});
-    commands_.Push(std::move(message), outbox);
+    for (const int64_t epoch : commands_.Push(std::move(message), outbox).ended) frames_.End(epoch);
   }
 }
 
@@ -238,7 +238,7 @@ absl::Status Worker::JoinOnce(proto::Cluster::Stub& stub, bool* welcomed) {
   // What was asked on this stream is of no use any more; the slice stays, the next stream may ask for the same.
   commands_.DropSteps();
   epoch_ = 0;
-  frames_.BeginEpoch({});
+  frames_.EndAll();
   absl::MutexLock lock(&mutex_);
   *welcomed = session.welcomed;
   return end;

@@ -3,8 +3,11 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <list>
+#include <map>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -13,7 +16,7 @@
 #include "absl/time/time.h"
 #include "kernels/devices.h"
 #include "worker/exchange/exchange_server.h"
-#include "worker/exchange/frame_queue.h"
+#include "worker/exchange/frame_router.h"
 #include "worker/exchange/ucx_port.h"
 #include "worker/service/adapter_loader.h"
 #include "worker/service/command_queue.h"
@@ -72,6 +75,15 @@ class Worker {
 
  private:
   struct Session;
+  // What this worker holds of one of the coordinator's models.
+  struct Resident {
+    int64_t epoch = 0;  // Of the last load.
+    std::shared_ptr<SliceLoader> loader;
+    AdapterLoader adapters;              // Of the stage's slice.
+    std::unique_ptr<Stage> stage;        // Of the epoch that runs; null: none does.
+    std::shared_ptr<FrameQueue> frames;  // Of that epoch; null on the first stage.
+    std::shared_ptr<Outbox> asked_by;    // The connection that wanted it.
+  };
 
   explicit Worker(WorkerOptions options) : options_(std::move(options)) {}
   absl::Status Prepare();
@@ -84,16 +96,31 @@ class Worker {
   // The compute thread.
   void Compute();
   void HandleLoad(const WorkerCommand& command);
+  // Whether the load begins with bytes from a network, for which the other residents need not wait: then they come by a
+  // thread of their own, and the command comes back.
+  bool FetchFirst(Resident& resident, const WorkerCommand& command);
   absl::Status Load(const proto::LoadRequest& request, const WorkerCommand& command, proto::LoadResult& result);
+  // Loads the slice into what memory the other residents leave. Those that nobody runs any more make room.
+  absl::StatusOr<SliceLoader::Loaded> LoadSlice(const proto::LoadRequest& request, const WorkerCommand& command);
+  Resident* FindEpoch(int64_t epoch);
+  void EndStage(Resident& resident);
+  void Drop(std::map<int64_t, Resident>::iterator resident);
+  // What the residents other than `deployment` leave.
+  SliceMemory MemoryLeft(int64_t deployment) const;
+  absl::StatusOr<Device*> HostDevice();
+  // Residents that run nothing, or only for a connection other than `current`, are dropped, one. False: there is none.
+  bool DropIdle(int64_t deployment, const Outbox* current);
+  void NoteEpoch();
   void HandleStep(const WorkerCommand& command);
+  void HandleEnd(const WorkerCommand& command);
   void HandleAdapter(const WorkerCommand& command);
   // The adapters that came with a load; their results go first.
-  void BeginAdapters(std::shared_ptr<Slice> slice, const WorkerCommand& command);
-  void EndStage();
+  void BeginAdapters(Resident& resident, std::shared_ptr<Slice> slice, const WorkerCommand& command);
   // After an error on the device its results mean nothing, so this worker ends; another may begin afresh.
   void EndIfBroken();
   absl::Status broken() const;
   absl::Status JoinRanks(const proto::LoadRequest& request, StageOptions& stage);
+  void ResetPort();
   // Opens the port to other ranks, or opens another in its place: a rank that died in mid-message may have left a
   // half-written one in the old port's queue. Without UCX this worker is just never planned as a rank.
   void OpenPort();
@@ -102,16 +129,20 @@ class Worker {
   WorkerOptions options_;
   std::string exchange_address_;
   std::unique_ptr<Device> device_;
-  FrameQueue frames_;
+  FrameRouter frames_;
   std::unique_ptr<ExchangeServer> exchange_;
   CommandQueue commands_;
-  std::atomic<int64_t> epoch_ = 0;  // That runs; 0: none.
+  std::atomic<int64_t> epoch_ = 0;  // The newest that runs; 0: none.
 
-  // Only the compute thread. The stage's collective borrows from the port.
-  std::unique_ptr<SliceLoader> loader_;
-  AdapterLoader adapters_;  // Of the stage's slice.
+  // Only the compute thread. The stages' collectives borrow from the port.
+  std::unique_ptr<Device> host_device_;  // Made when experts first lie with the host.
   std::unique_ptr<UcxPort> port_;
-  std::unique_ptr<Stage> stage_;
+  std::map<int64_t, Resident> residents_;  // By deployment.
+  struct Fetching {
+    std::shared_ptr<std::atomic<bool>> done;
+    std::jthread thread;
+  };
+  std::list<Fetching> fetching_;  // Bytes of remote models, while others run.
 
   mutable absl::Mutex mutex_;  // Also of the current Session.
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

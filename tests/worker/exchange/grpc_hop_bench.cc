@@ -15,19 +15,16 @@ namespace {
 void BM_Hop(benchmark::State& state) {
   constexpr int64_t kWidth = 4096;  // 16 KiB a row.
   const int64_t rows = state.range(0);
-  FrameQueue queue;
-  const auto server = ExchangeServer::Start("127.0.0.1:0", queue).value();
-  if (const absl::Status status = server->BeginEpoch({.epoch = 1, .rows_max = rows, .width = kWidth}, "token");
-      !status.ok()) {
-    return state.SkipWithError(status.ToString().c_str());
-  }
+  FrameRouter router;
+  const auto server = ExchangeServer::Start("127.0.0.1:0", router).value();
+  const auto queue = router.Begin({.epoch = 1, .rows_max = rows, .width = kWidth}, "token").value();
   const auto sender =
       CreateGrpcHopSender({.address = absl::StrCat("127.0.0.1:", server->port()), .token = "token"}).value();
   const std::vector<float> activations(static_cast<size_t>(rows * kWidth), 0.5f);
   int64_t step = 0;
   for (auto _ : state) {
     absl::Status status = sender->Send(1, ++step, rows, kWidth, activations);
-    if (status.ok()) status = queue.Receive(1, step, absl::Now() + absl::Seconds(10)).status();
+    if (status.ok()) status = queue->Receive(1, step, absl::Now() + absl::Seconds(10)).status();
     if (!status.ok()) return state.SkipWithError(status.ToString().c_str());
   }
   state.SetBytesProcessed(state.iterations() * rows * kWidth * static_cast<int64_t>(sizeof(float)));

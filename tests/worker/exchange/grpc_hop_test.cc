@@ -21,12 +21,13 @@ absl::Time Soon() { return absl::Now() + absl::Seconds(10); }
 
 // A stage that receives.
 struct Receiver {
-  FrameQueue queue;
+  FrameRouter router;
   std::unique_ptr<ExchangeServer> server;
+  std::shared_ptr<FrameQueue> queue;
 
   explicit Receiver(HopEpoch epoch) {
-    server = *ExchangeServer::Start("127.0.0.1:0", queue);
-    EXPECT_TRUE(server->BeginEpoch(epoch, kToken).ok());
+    server = *ExchangeServer::Start("127.0.0.1:0", router);
+    queue = *router.Begin(epoch, kToken);
   }
   std::unique_ptr<HopSender> Dial(const std::string& token = kToken) {
     return *CreateGrpcHopSender(
@@ -59,7 +60,7 @@ TEST(GrpcHop, CarriesEveryBitOfSmallAndLargeFrames) {
   for (const int64_t rows : {int64_t{1}, int64_t{3}, int64_t{512}, int64_t{4096}}) {
     const std::span<const float> sent(values.data(), rows * 2048);
     ASSERT_TRUE(sender->Send(1, ++step, rows, 2048, sent).ok());
-    const absl::StatusOr<HopFrame> frame = receiver.queue.Receive(1, step, Soon());
+    const absl::StatusOr<HopFrame> frame = receiver.queue->Receive(1, step, Soon());
     ASSERT_TRUE(frame.ok()) << frame.status();
     ASSERT_EQ(frame->rows, rows);
     EXPECT_TRUE(std::ranges::equal(frame->activations(), sent));
@@ -78,7 +79,7 @@ TEST(GrpcHop, AFullQueueHoldsTheSenderBackAndLosesNothing) {
   });
   absl::SleepFor(absl::Milliseconds(200));
   for (int step = 1; step <= kFrames; ++step) {
-    const absl::StatusOr<HopFrame> frame = receiver.queue.Receive(1, step, Soon());
+    const absl::StatusOr<HopFrame> frame = receiver.queue->Receive(1, step, Soon());
     ASSERT_TRUE(frame.ok()) << step << ": " << frame.status();
   }
   sending.join();
@@ -90,12 +91,12 @@ TEST(GrpcHop, AWrongTokenIsRefused) {
   const absl::Status status = SendUntilError(*sender, 1, 1, 4, Ramp(4));
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_NE(status.message().find("wrong exchange token"), std::string::npos) << status;
-  EXPECT_TRUE(absl::IsDeadlineExceeded(receiver.queue.Receive(1, 1, absl::Now()).status()));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(receiver.queue->Receive(1, 1, absl::Now()).status()));
 }
 
 TEST(GrpcHop, NobodyMayPushBeforeAnEpochBegins) {
-  FrameQueue queue;
-  const auto server = *ExchangeServer::Start("127.0.0.1:0", queue);
+  FrameRouter router;
+  const auto server = *ExchangeServer::Start("127.0.0.1:0", router);
   const auto sender = *CreateGrpcHopSender({.address = absl::StrCat("127.0.0.1:", server->port()), .token = ""});
   EXPECT_FALSE(SendUntilError(*sender, 0, 1, 4, Ramp(4)).ok());
 }
@@ -111,10 +112,10 @@ TEST(GrpcHop, ADeadSenderEndsTheWait) {
   Receiver receiver({.epoch = 1, .rows_max = 4, .width = 4});
   auto sender = receiver.Dial();
   ASSERT_TRUE(sender->Send(1, 1, 1, 4, Ramp(4)).ok());
-  ASSERT_TRUE(receiver.queue.Receive(1, 1, Soon()).ok());
+  ASSERT_TRUE(receiver.queue->Receive(1, 1, Soon()).ok());
   std::thread dying([&] { sender.reset(); });
   const absl::Time began = absl::Now();
-  EXPECT_TRUE(absl::IsUnavailable(receiver.queue.Receive(1, 2, absl::Now() + absl::Seconds(60)).status()));
+  EXPECT_TRUE(absl::IsUnavailable(receiver.queue->Receive(1, 2, absl::Now() + absl::Seconds(60)).status()));
   EXPECT_LT(absl::Now() - began, absl::Seconds(5));
   dying.join();
 }
@@ -141,17 +142,34 @@ TEST(GrpcHop, AReceiverThatTakesNothingBoundsTheSend) {
   EXPECT_NE(status.message().find("takes no frames"), std::string::npos) << status;
 }
 
-TEST(GrpcHop, PlansBeyondTheLargestFrameAreRefused) {
-  FrameQueue queue;
-  const auto server = *ExchangeServer::Start("127.0.0.1:0", queue);
-  EXPECT_TRUE(absl::IsInvalidArgument(server->BeginEpoch({.epoch = 1, .rows_max = 1 << 20, .width = 1 << 20}, kToken)));
-  EXPECT_TRUE(absl::IsInvalidArgument(server->BeginEpoch({.epoch = 1, .rows_max = 0, .width = 1}, kToken)));
+TEST(GrpcHop, EpochsSideBySideHaveFramesOfTheirOwn) {
+  Receiver receiver({.epoch = 1, .rows_max = 4, .width = 4});
+  const auto other = *receiver.router.Begin({.epoch = 2, .rows_max = 2, .width = 8}, kToken);
+  const auto first = receiver.Dial(), second = receiver.Dial();
+  ASSERT_TRUE(first->Send(1, 1, 1, 4, Ramp(4)).ok());
+  ASSERT_TRUE(second->Send(2, 1, 1, 8, Ramp(8)).ok());
+  EXPECT_EQ(other->Receive(2, 1, Soon())->width, 8);
+  EXPECT_EQ(receiver.queue->Receive(1, 1, Soon())->width, 4);
+  receiver.router.End(1);  // The other goes on.
+  EXPECT_TRUE(absl::IsAborted(receiver.queue->Receive(1, 2, Soon()).status()));
+  EXPECT_FALSE(SendUntilError(*first, 1, 1, 4, Ramp(4)).ok());
+  ASSERT_TRUE(second->Send(2, 2, 1, 8, Ramp(8)).ok());
+  EXPECT_TRUE(other->Receive(2, 2, Soon()).ok());
+}
+
+TEST(GrpcHop, AStreamOfAnotherEpochsTokenIsRefused) {
+  Receiver receiver({.epoch = 1, .rows_max = 4, .width = 4});
+  const auto other = *receiver.router.Begin({.epoch = 2, .rows_max = 4, .width = 4}, "of-epoch-2");
+  const auto sender = receiver.Dial("of-epoch-2");
+  const absl::Status status = SendUntilError(*sender, 1, 1, 4, Ramp(4));
+  EXPECT_NE(status.message().find("epoch 1, which does not run here"), std::string::npos) << status;
+  EXPECT_TRUE(absl::IsDeadlineExceeded(receiver.queue->Receive(1, 1, absl::Now()).status()));
 }
 
 TEST(GrpcHop, APortInUseIsSaid) {
   Receiver receiver({.epoch = 1, .rows_max = 1, .width = 1});
-  FrameQueue queue;
-  const auto second = ExchangeServer::Start(absl::StrCat("127.0.0.1:", receiver.server->port()), queue);
+  FrameRouter router;
+  const auto second = ExchangeServer::Start(absl::StrCat("127.0.0.1:", receiver.server->port()), router);
   EXPECT_TRUE(absl::IsUnavailable(second.status())) << second.status();
 }
 
@@ -164,7 +182,7 @@ TEST(GrpcHop, A16KibHopIsQuick) {
   constexpr int kRounds = 500;
   std::thread echo([&] {
     for (int step = 1; step <= kRounds; ++step) {
-      const absl::StatusOr<HopFrame> frame = there.queue.Receive(1, step, Soon());
+      const absl::StatusOr<HopFrame> frame = there.queue->Receive(1, step, Soon());
       ASSERT_TRUE(frame.ok());
       ASSERT_TRUE(home->Send(1, step, 1, 4096, frame->activations()).ok());
     }
@@ -173,7 +191,7 @@ TEST(GrpcHop, A16KibHopIsQuick) {
   for (int step = 1; step <= kRounds; ++step) {
     const absl::Time began = absl::Now();
     ASSERT_TRUE(out->Send(1, step, 1, 4096, values).ok());
-    ASSERT_TRUE(back.queue.Receive(1, step, Soon()).ok());
+    ASSERT_TRUE(back.queue->Receive(1, step, Soon()).ok());
     us.push_back(absl::ToDoubleMicroseconds(absl::Now() - began) / 2);
   }
   echo.join();

@@ -178,5 +178,31 @@ TEST_F(WorkerAdaptersTest, EachStageHasItsPart) {
   EXPECT_EQ(Logits(last->NextAnswer()), SliceLogits({kPrompt}, adapter_.get(), -1.5f)[0]);
 }
 
+// Two models side by side, each with its own adapters, under numbers that may be the same.
+TEST_F(WorkerAdaptersTest, EachModelHasItsOwn) {
+  const std::vector<float> base = SliceLogits({kPrompt})[0];
+  FakeCoordinator coordinator;
+  RunningWorker worker(TestWorkerOptions(coordinator));
+  const auto peer = coordinator.AwaitPeer(0);
+  for (const int64_t epoch : {1, 2}) {
+    peer->Send(LoadMessage({.epoch = epoch, .deployment = epoch}));
+    ASSERT_EQ(peer->NextLoadResult()->code(), 0);
+  }
+  peer->Send(LoadAdapter(2, 7, path_));
+  EXPECT_EQ(peer->NextAdapterResult()->code(), 0);
+  peer->Send(StepWith(1, 1, 7));
+  const auto failed = peer->NextAnswer();
+  ASSERT_TRUE(failed && failed->has_step_failure());
+  EXPECT_THAT(failed->step_failure().error(), HasSubstr("adapter 7 is not loaded"));
+  // A new epoch of the first takes nothing from the second.
+  peer->Send(LoadMessage({.epoch = 3, .deployment = 1}));
+  ASSERT_EQ(peer->NextLoadResult()->code(), 0);
+  peer->Send(UnloadAdapter(3, 7));
+  peer->Send(StepMessage(3, 1, 0, kPrompt));
+  EXPECT_EQ(Logits(peer->NextAnswer()), base);
+  peer->Send(StepWith(2, 1, 7));
+  EXPECT_EQ(Logits(peer->NextAnswer()), SliceLogits({kPrompt}, adapter_.get())[0]);
+}
+
 }  // namespace
 }  // namespace barn

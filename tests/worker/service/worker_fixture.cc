@@ -72,6 +72,7 @@ proto::CoordinatorMessage LoadMessage(const LoadShape& shape) {
   load.set_context_tokens(kKvBlocks * kKvBlockTokens);
   load.set_next_exchange_address(shape.next_address);
   load.set_exchange_token("exchange-token");
+  load.set_deployment(shape.deployment);
   return message;
 }
 
@@ -151,14 +152,16 @@ std::vector<float> FullLogits(const proto::SequenceResult& result) {
 }
 
 void LoadTwoStages(FakeCoordinator::Peer& first, FakeCoordinator::Peer& last, int64_t epoch, int64_t cut,
-                   const std::string& model) {
+                   const std::string& model, int64_t deployment) {
   first.Send(LoadMessage({.epoch = epoch,
                           .stage = 0,
                           .stages = 2,
                           .last_layer = cut,
                           .next_address = last.hello().exchange_address(),
-                          .model = model}));
-  last.Send(LoadMessage({.epoch = epoch, .stage = 1, .stages = 2, .first_layer = cut, .model = model}));
+                          .model = model,
+                          .deployment = deployment}));
+  last.Send(LoadMessage(
+      {.epoch = epoch, .stage = 1, .stages = 2, .first_layer = cut, .model = model, .deployment = deployment}));
   for (FakeCoordinator::Peer* peer : {&first, &last}) {
     const auto result = peer->NextLoadResult();
     ASSERT_TRUE(result.has_value());

@@ -46,6 +46,7 @@ struct LoadShape {
   int64_t last_layer = kOracleLayers;
   std::string next_address = {};
   std::string model = OracleModelPath();
+  int64_t deployment = 0;
 };
 proto::CoordinatorMessage LoadMessage(const LoadShape& shape);
 
@@ -66,6 +67,6 @@ std::vector<float> FullLogits(const proto::SequenceResult& result);
 
 // Loads a pipeline of two stages cut behind `cut` layers onto two peers. Fails the test when it cannot.
 void LoadTwoStages(FakeCoordinator::Peer& first, FakeCoordinator::Peer& last, int64_t epoch, int64_t cut,
-                   const std::string& model = OracleModelPath());
+                   const std::string& model = OracleModelPath(), int64_t deployment = 0);
 
 }  // namespace barn
