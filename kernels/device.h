@@ -186,6 +186,14 @@ struct DeviceCounters {
   int64_t matmul_bytes_read = 0;  // Bytes of all other weights.
 };
 
+// The order of a device's work, as the libraries of its maker know it: exchanges between devices are put there, too.
+struct DeviceStream {
+  void* handle = nullptr;       // cudaStream_t; null: the device has none, its memory is the host's.
+  std::string device = "";      // Which hardware; the same text twice on a machine: the same device.
+  std::string library = "";     // Has the exchanges, by the name that dlopen takes; empty: none does by itself.
+  double read_bytes_per_s = 0;  // Of its memory, by its datasheet; 0: unknown.
+};
+
 // The seam for compute. One thread calls at a time; calls are ordered. Shapes are the caller's duty (BARN_CHECK).
 class Device {
  public:
@@ -265,6 +273,14 @@ class Device {
   // Called between steps: brings what the next step reads first nearer to the processor, until that is done or `stop`
   // says that the step is there. Changes no result.
   virtual void ReadAhead(const std::function<bool()>& /*stop*/) {}
+
+  // Where others put work for this device: behind all of its own so far, so whoever does asks again each time. Makes it
+  // the calling thread's device for its driver.
+  virtual DeviceStream stream() { return {}; }
+  // A mark in the order of the work so far; Reached says without waiting whether that is done. Of the last kMarks.
+  static constexpr int64_t kMarks = 8;
+  virtual int64_t Mark() { return 0; }
+  virtual bool Reached(int64_t /*mark*/) { return true; }
 
   virtual DeviceCounters counters() const = 0;
 };

@@ -4,13 +4,17 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <map>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "kernels/check.h"
 #include "proto/base/status.h"
 #include "sharding/byte_text.h"
+#include "sharding/gpu_memory.h"
+#include "sharding/gpu_speed.h"
 #include "sharding/limits.h"
 #include "sharding/placement.h"
 #include "sharding/ranks.h"
@@ -53,7 +57,8 @@ bool OnStage(const Catalogue& catalogue, const CatalogueEntry& entry, int64_t fi
 // Bytes of a stage [first, last) in constant time, from sums over layers.
 class StageCost {
  public:
-  StageCost(const Catalogue& catalogue, const ModelConfig& config, const PlanOptions& options);
+  StageCost(const Catalogue& catalogue, const ModelConfig& config, std::span<const PlanNode> nodes,
+            const PlanOptions& options);
 
   PlanStage Stage(int node, int64_t first, int64_t last, int64_t context_tokens) const {
     PlanRank alone{.node = node};
@@ -64,7 +69,7 @@ class StageCost {
     if (is_last) alone.weights_bytes += last_bytes_;
     if (is_first && is_last) alone.weights_bytes -= shared_bytes_;
     alone.kv_bytes = (kv_token_bytes_[Index(last)] - kv_token_bytes_[Index(first)]) * context_tokens;
-    alone.scratch_bytes = scratch_bytes_ + (is_last ? logits_bytes_ : 0);
+    alone.scratch_bytes = scratch_bytes_ + (is_last ? logits_bytes_ : 0) + WorkBytes(node, context_tokens, 1);
     return {.first_layer = first, .last_layer = last, .ranks = {alone}};
   }
 
@@ -79,10 +84,10 @@ class StageCost {
   // All layers, shared by ranks on nodes 0, 1, ...
   PlanStage SharedStage(int ranks, int64_t context_tokens) const {
     PlanStage stage = Stage(0, 0, layers_, context_tokens);
-    const PlanRank alone = stage.ranks.front();
     stage.ranks.clear();
     for (int rank = 0; rank < ranks; ++rank) {
-      PlanRank share{.node = rank, .scratch_bytes = alone.scratch_bytes};
+      PlanRank share{.node = rank,
+                     .scratch_bytes = scratch_bytes_ + logits_bytes_ + WorkBytes(rank, context_tokens, ranks)};
       for (const KvShape& shape : config_.kv) share.kv_bytes += RankKvBytes(shape, kv_, ranks) * context_tokens;
       for (const CatalogueEntry& entry : catalogue_.entries) {
         if (OnStage(catalogue_, entry, 0, layers_)) share.weights_bytes += RankBytes(entry, config_, rank, ranks);
@@ -94,9 +99,14 @@ class StageCost {
 
  private:
   static size_t Index(int64_t layer) { return static_cast<size_t>(layer); }
+  int64_t WorkBytes(int node, int64_t context_tokens, int ranks) const {
+    return nodes_[static_cast<size_t>(node)].gpu ? gpu_work_.Bytes(context_tokens, ranks) : 0;
+  }
 
   const Catalogue& catalogue_;
   const ModelConfig& config_;
+  const std::span<const PlanNode> nodes_;
+  const GpuWork gpu_work_;
   const KvType kv_;
   const int64_t layers_;
   std::vector<int64_t> weights_;         // [layers + 1], running sums
@@ -127,9 +137,12 @@ int64_t ActivationValuesPerRow(const Catalogue& catalogue, const ModelConfig& co
   return *std::max_element(values.begin(), values.end()) + 4 * config.width;
 }
 
-StageCost::StageCost(const Catalogue& catalogue, const ModelConfig& config, const PlanOptions& options)
+StageCost::StageCost(const Catalogue& catalogue, const ModelConfig& config, std::span<const PlanNode> nodes,
+                     const PlanOptions& options)
     : catalogue_(catalogue),
       config_(config),
+      nodes_(nodes),
+      gpu_work_(GpuWorkOf(catalogue, config, options.step_tokens_max)),
       kv_(options.kv),
       layers_(catalogue.layers),
       expert_bytes_(ExpertBytesByLayer(catalogue)) {
@@ -284,11 +297,27 @@ absl::StatusOr<ShardPlan> PlanForm(const Place& place, const Catalogue& catalogu
   return plan;
 }
 
-absl::Status CheckOneMachine(std::span<const PlanNode> nodes) {
+// Whether the nodes can exchange with one another as ranks do.
+absl::Status CheckLinks(std::span<const PlanNode> nodes) {
+  const PlanNode& first = nodes.front();
   for (const PlanNode& node : nodes) {
-    if (node.memory_domain.empty() || node.memory_domain != nodes.front().memory_domain) {
+    if (!node.link.missing.empty()) {
+      return absl::UnimplementedError(absl::StrFormat("%s cannot be a rank: %s", node.name, node.link.missing));
+    }
+  }
+  std::map<std::string_view, const PlanNode*> devices;
+  for (const PlanNode& node : nodes) {
+    if (node.memory_domain.empty() || node.memory_domain != first.memory_domain) {
       return absl::UnimplementedError(
-          absl::StrFormat("%s and %s do not share a machine's memory", nodes.front().name, node.name));
+          absl::StrFormat("%s and %s do not share a machine's memory", first.name, node.name));
+    }
+    if (node.link.transport != first.link.transport) {
+      return absl::UnimplementedError(absl::StrFormat("%s exchanges by %s, %s by %s", first.name, first.link.transport,
+                                                      node.name, node.link.transport));
+    }
+    const auto [known, is_new] = devices.emplace(node.link.device, &node);
+    if (!is_new && !node.link.device.empty()) {
+      return absl::UnimplementedError(absl::StrFormat("%s and %s compute on one GPU", known->second->name, node.name));
     }
   }
   return absl::OkStatus();
@@ -296,7 +325,7 @@ absl::Status CheckOneMachine(std::span<const PlanNode> nodes) {
 
 absl::StatusOr<ShardPlan> PlanRanks(const StageCost& cost, const Catalogue& catalogue, const ModelConfig& config,
                                     std::span<const PlanNode> nodes, const PlanOptions& options) {
-  BARN_RETURN_IF_ERROR(CheckOneMachine(nodes));
+  BARN_RETURN_IF_ERROR(CheckLinks(nodes));
   BARN_RETURN_IF_ERROR(CheckRanks(catalogue, config, static_cast<int>(nodes.size())));
   return PlanForm([&](int64_t tokens) { return PlaceRanks(cost, nodes, tokens); }, catalogue, config, nodes, options);
 }
@@ -332,7 +361,7 @@ ShardPlan Choose(ShardPlan pipeline, absl::StatusOr<ShardPlan> ranks, const Plan
 absl::StatusOr<ShardPlan> PlanShards(const Catalogue& catalogue, const ModelConfig& config,
                                      std::span<const PlanNode> nodes, const PlanOptions& options) {
   BARN_RETURN_IF_ERROR(CheckArguments(catalogue, config, nodes, options));
-  const StageCost cost(catalogue, config, options);
+  const StageCost cost(catalogue, config, nodes, options);
   const Place place = [&](int64_t tokens) { return PlacePipeline(cost, config.layers, nodes, tokens); };
   BARN_ASSIGN_OR_RETURN(ShardPlan pipeline, PlanForm(place, catalogue, config, nodes, options));
   if (nodes.size() == 1) return pipeline;

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "sharding/catalogue.h"
 #include "sharding/model_config.h"
+#include "sharding/rank_link.h"
 
 namespace barn {
 
@@ -20,6 +21,7 @@ struct PlanNode {
   std::string memory_domain = "";  // Nodes with the same text share a machine's memory; empty: nobody knows.
   bool gpu = false;
   int64_t host_memory_bytes = 0;
+  RankLink link = {};  // Where link.missing is empty it may be a rank.
 };
 
 // What a plan shall be good at. kBoth: one stream where that gains much, and never at the cost of a model that fits.
@@ -74,7 +76,8 @@ struct ShardPlan {
 // layers are nodes left out, so that there is one stage for each layer. A stage needs its weights, its KV and
 // activation scratch:
 //   scratch = 4 bytes * step_tokens_max * (largest layer's sum of product output rows, each routed expert once, + 4 *
-//   width), on the last stage plus 4 bytes * vocabulary * min(step_tokens_max, 32) for logits.
+//   width), on the last stage plus 4 bytes * vocabulary * min(step_tokens_max, 32) for logits; on a GPU plus what
+//   gpu_memory.h counts.
 // A tied embedding counts on the first and on the last stage (once where they are the same). Tensors outside the layers
 // that are neither embedding, norm nor head (rope factors) go to every stage. Memory of GPUs is filled first: what they
 // have no room for goes to nodes of processors and, routed experts, to the hosts' memory (tiers.h), both used as evenly

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "sharding/gpu_speed.h"
 #include "sharding/ranks.h"
 
 namespace barn {
@@ -13,6 +14,12 @@ double TokenBytes(const CatalogueEntry& entry, const ModelConfig& config, bool t
   if (entry.experts > 0) return bytes * static_cast<double>(config.experts_used) / static_cast<double>(entry.experts);
   if (entry.tensor.name == "token_embd.weight") return tied_head ? bytes / ranks : 0;  // A row of it is looked up.
   return bytes;
+}
+
+// Of a row as wide as the model, of which the other ranks bring their shares.
+double GpuExchangeSeconds(const ModelConfig& config, int ranks) {
+  const double received = 4.0 * static_cast<double>(config.width) * (ranks - 1) / ranks;
+  return kNcclExchangeSeconds + received / kPcieBytesPerSecond;
 }
 
 }  // namespace
@@ -31,10 +38,15 @@ double StreamSecondsPerToken(const Catalogue& catalogue, const ModelConfig& conf
         bytes += here ? TokenBytes(entry, config, catalogue.tied_head, rank, ranks) : 0;
       }
       const PlanNode& node = nodes[static_cast<size_t>(stage.ranks[rank].node)];
-      slowest = std::max(slowest, bytes / (kThreadBytesPerSecond * std::max(node.threads, 1)));
+      slowest = std::max(slowest, node.gpu ? GpuSeconds(catalogue, config, stage, node, bytes)
+                                           : bytes / (kThreadBytesPerSecond * std::max(node.threads, 1)));
     }
     seconds += slowest;
-    if (ranks > 1) seconds += kExchangeSeconds * static_cast<double>(ExchangesPerStep(catalogue));
+    if (ranks > 1) {
+      const bool gpus = nodes[static_cast<size_t>(stage.ranks.front().node)].gpu;
+      const double each = gpus ? GpuExchangeSeconds(config, ranks) : kExchangeSeconds;
+      seconds += each * static_cast<double>(ExchangesPerStep(catalogue));
+    }
   }
   return seconds;
 }

@@ -87,6 +87,14 @@ fi
 models='*'
 [[ $quick -eq 1 ]] && models='*/llama_k_quants:*MatchesTheReference/gpt_oss_f32'
 stage "slices of oracles/arch" 600 "$build/tests/worker/model/gpu_slice_test$suffix" --gtest_brief=1 "--gtest_filter=$models"
+nccl=${BARN_NCCL:-libnccl.so.2}
+[[ $device == simt:* ]] && nccl=$build/tests/simt/nccl/libbarn_simt_nccl.so
+if [[ -e $nccl ]] || ldconfig -p | grep -q 'libnccl\.so\.2'; then
+  stage "NCCL, one rank" 180 env BARN_NCCL="$nccl" \
+    "$build/tests/worker/exchange/nccl_one_rank_test$suffix" --gtest_brief=1
+else
+  skip "NCCL, one rank" "it is not installed"
+fi
 python=build/test-venv/bin/python
 [[ -x $python ]] || python=python3
 tests=(GpuWorker)

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -17,6 +16,7 @@
 #include "coordinator/cli/options.h"
 #include "coordinator/cli/size_text.h"
 #include "proto/base/status.h"
+#include "sharding/gpu_memory.h"
 #include "sharding/gpu_speed.h"
 #include "sharding/plan.h"
 #include "sharding/plan_text.h"
@@ -47,12 +47,6 @@ struct PlanSettings {
   bool json = false;
 };
 
-// A node and what it computes on, if that is a GPU.
-struct NodeSpec {
-  PlanNode node;
-  const GpuFigures* gpu = nullptr;
-};
-
 absl::StatusOr<const GpuFigures*> ParseGpu(absl::string_view spec, absl::string_view name) {
   if (const GpuFigures* gpu = FindGpu({name.data(), name.size()}); gpu != nullptr) return gpu;
   std::vector<std::string> names;
@@ -62,21 +56,19 @@ absl::StatusOr<const GpuFigures*> ParseGpu(absl::string_view spec, absl::string_
 }
 
 // "rtx4090" or "rtx4090+64GiB", with memory of the host for experts.
-absl::Status ReadGpu(absl::string_view spec, absl::string_view value, NodeSpec& parsed) {
+absl::StatusOr<const GpuFigures*> ReadGpu(absl::string_view spec, absl::string_view value, PlanNode& node) {
   const std::vector<absl::string_view> halves = absl::StrSplit(value, absl::MaxSplits('+', 1));
-  BARN_ASSIGN_OR_RETURN(parsed.gpu, ParseGpu(spec, halves[0]));
-  parsed.node.gpu = true;
   if (halves.size() == 2) {
-    BARN_ASSIGN_OR_RETURN(parsed.node.host_memory_bytes, ParseBytes(halves[1]));
+    BARN_ASSIGN_OR_RETURN(node.host_memory_bytes, ParseBytes(halves[1]));
   }
-  return absl::OkStatus();
+  return ParseGpu(spec, halves[0]);
 }
 
 // "name=8GiB", "8GiB", with ",threads=4", ",machine=A" (nodes of one machine may share layers) and ",gpu=rtx4090",
 // which brings its memory when none is named, or ",gpu=rtx4090+64GiB".
-absl::StatusOr<NodeSpec> ParseNode(absl::string_view spec, int index) {
-  NodeSpec parsed{.node = {.name = absl::StrCat("node-", index)}};
-  PlanNode& node = parsed.node;
+absl::StatusOr<PlanNode> ParseNode(absl::string_view spec, int index) {
+  PlanNode node{.name = absl::StrCat("node-", index), .link = {.transport = "UCX"}};
+  const GpuFigures* gpu = nullptr;
   bool has_memory = false;
   for (const absl::string_view word : absl::StrSplit(spec, ',')) {
     const std::vector<absl::string_view> halves = absl::StrSplit(word, absl::MaxSplits('=', 1));
@@ -87,7 +79,7 @@ absl::StatusOr<NodeSpec> ParseNode(absl::string_view spec, int index) {
       continue;
     }
     if (halves.size() == 2 && halves[0] == "gpu" && !ParseBytes(halves[1]).ok()) {  // Else a node of this name.
-      BARN_RETURN_IF_ERROR(ReadGpu(spec, halves[1], parsed));
+      BARN_ASSIGN_OR_RETURN(gpu, ReadGpu(spec, halves[1], node));
       continue;
     }
     if (halves.size() == 2 && halves[0] == "machine") {
@@ -100,21 +92,19 @@ absl::StatusOr<NodeSpec> ParseNode(absl::string_view spec, int index) {
     BARN_ASSIGN_OR_RETURN(node.memory_bytes, ParseBytes(halves.back()));
     has_memory = true;
   }
-  if (!has_memory && parsed.gpu != nullptr) {
-    node.memory_bytes = parsed.gpu->memory_bytes;
+  if (gpu != nullptr) {
+    node.gpu = true;
+    node.link = {.transport = "NCCL", .device = absl::StrCat("gpu ", index), .read_bytes_per_s = gpu->read_bytes_per_s};
+    if (!has_memory) {  // What a worker on it offers.
+      node.memory_bytes =
+          static_cast<int64_t>(static_cast<double>(gpu->memory_bytes) * kGpuTakenShare * kGpuOfferedShare);
+    }
     has_memory = true;
   }
   if (!has_memory) {
     return absl::InvalidArgumentError(absl::StrFormat("--node %s names no memory, as in box=8GiB", spec));
   }
-  return parsed;
-}
-
-// Of one stream, where some node has a GPU; 0: none has.
-double PredictedTokensPerSecond(const Catalogue& catalogue, const ModelConfig& config, const ShardPlan& plan,
-                                std::span<const PlanNode> nodes, std::span<const GpuFigures* const> gpus) {
-  const bool any = std::any_of(gpus.begin(), gpus.end(), [](const GpuFigures* gpu) { return gpu != nullptr; });
-  return any ? 1 / GpuStreamSecondsPerToken(catalogue, config, plan, nodes, gpus) : 0;
+  return node;
 }
 
 absl::Status Plan(const PlanSettings& settings) {
@@ -124,28 +114,22 @@ absl::Status Plan(const PlanSettings& settings) {
   BARN_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(*model));
   BARN_ASSIGN_OR_RETURN(const Catalogue catalogue, BuildCatalogue(*model));
   std::vector<PlanNode> nodes;
-  std::vector<const GpuFigures*> gpus;
   for (const std::string& spec : settings.nodes) {
-    BARN_ASSIGN_OR_RETURN(NodeSpec parsed, ParseNode(spec, static_cast<int>(nodes.size())));
-    nodes.push_back(std::move(parsed.node));
-    gpus.push_back(parsed.gpu);
+    BARN_ASSIGN_OR_RETURN(PlanNode node, ParseNode(spec, static_cast<int>(nodes.size())));
+    nodes.push_back(std::move(node));
   }
   if (nodes.empty()) {
     nodes.push_back({.name = "this-machine", .memory_bytes = PhysicalMemoryBytes(), .threads = 1});
-    gpus.push_back(nullptr);
   }
   const PlanOptions options{.context_tokens = settings.model.context_tokens,
                             .kv = KvTypeOf(settings.model),
                             .objective = settings.model.objective,
                             .remote = absl::StrContains(reference.location, "://")};
   BARN_ASSIGN_OR_RETURN(const ShardPlan plan, PlanShards(catalogue, config, nodes, options));
-  const double predicted = PredictedTokensPerSecond(catalogue, config, plan, nodes, gpus);
-  nlohmann::json json = PlanJson(plan, nodes);
-  if (predicted > 0) json["stream_tokens_per_s"] = predicted;
-  std::string text = settings.json ? json.dump(2) + "\n" : PlanText(plan, nodes);
-  if (predicted > 0 && !settings.json) {
+  std::string text = settings.json ? PlanJson(plan, nodes).dump(2) + "\n" : PlanText(plan, nodes);
+  if (!settings.json && std::any_of(nodes.begin(), nodes.end(), [](const PlanNode& node) { return node.gpu; })) {
     absl::StrAppendFormat(&text, "\none stream: %.3g tokens/s predicted, from datasheets; not measured on a GPU\n",
-                          predicted);
+                          plan.stream_tokens_per_s);
   }
   std::fputs(text.c_str(), stdout);
   return absl::OkStatus();
@@ -167,7 +151,8 @@ void AddPlanCommand(CLI::App& app) {
   AddModelArgument(command, settings->model);
   command->add_option("--node", settings->nodes,
                       "A worker, as box=8GiB, box=8GiB,threads=4,machine=A (those of one machine may share layers) or "
-                      "gpu=rtx4090+64GiB,threads=8 (a GPU, and its host's memory for experts); may be given again");
+                      "gpu=rtx4090+64GiB,threads=8,machine=A (a GPU, and its host's memory for experts); may be given "
+                      "again");
   AddContextOptions(command, settings->model);
   command->add_flag("--json", settings->json, "As JSON");
   SetWork(command, [settings] { return Plan(*settings); });

@@ -24,6 +24,7 @@ struct WorkerSettings {
   std::string host_memory;
   std::string device = "cpu";
   std::string log_level = "info";
+  int exchange_wait_s = 120;
 };
 
 absl::Status RunWorker(WorkerSettings& settings) {
@@ -43,6 +44,7 @@ absl::Status RunWorker(WorkerSettings& settings) {
   if (settings.worker.cache_dir.empty()) {
     settings.worker.cache_dir = (std::filesystem::path(BarnHome()) / "cache").string();
   }
+  settings.worker.exchange_wait = absl::Seconds(settings.exchange_wait_s);
   settings.worker.version = std::string(BarnVersion());
   BARN_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, Worker::Create(settings.worker));
   std::atomic<bool> ended = false;
@@ -84,6 +86,12 @@ void AddWorkerCommand(CLI::App& app) {
   command->add_option("--name", settings->worker.name, "How to call this worker");
   command->add_option("--host", settings->worker.listen_host, "Address that other workers reach this one at")
       ->envname("BARN_HOST")
+      ->capture_default_str();
+  command
+      ->add_option("--exchange-wait", settings->exchange_wait_s,
+                   "Seconds that a step on GPUs that share every layer may take before the others count as lost")
+      ->envname("BARN_EXCHANGE_WAIT")
+      ->check(CLI::Range(1, 3600))
       ->capture_default_str();
   command->add_option("--log", settings->log_level, "What to tell on stderr")
       ->envname("BARN_LOG")

@@ -1,6 +1,7 @@
 #include "coordinator/cluster/cluster_engine.h"
 
 #include <openssl/rand.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -112,8 +113,15 @@ absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const Clust
                          .step_tokens_max = core.step_tokens_max,
                          .objective = options.objective,
                          .remote = IsRemote(core.parts)};
-  Planner planner = [catalogue = std::move(catalogue), config, plan](std::span<const PlanNode> nodes) {
-    return PlanShards(catalogue, config, nodes, plan);
+  Planner planner = [catalogue = std::move(catalogue), config, plan,
+                     said = std::string()](std::span<const PlanNode> nodes) mutable {
+    auto planned = PlanShards(catalogue, config, nodes, plan);
+    if (planned.ok() && !planned->reason.empty() && planned->reason != said) {
+      said = planned->reason;
+      const bool on_gpus = std::any_of(nodes.begin(), nodes.end(), [](const PlanNode& node) { return node.gpu; });
+      spdlog::log(on_gpus ? spdlog::level::info : spdlog::level::debug, "plan: {}", said);
+    }
+    return planned;
   };
   std::unique_ptr<ClusterEngine> engine(new ClusterEngine(options, std::move(core), std::move(planner)));
   BARN_RETURN_IF_ERROR(engine->Listen());

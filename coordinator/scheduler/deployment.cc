@@ -73,12 +73,14 @@ absl::Status Deployment::Plan(const Members& members) {
     });
     std::vector<PlanNode> nodes;
     for (const Member* member : chosen) {
+      const RankLink link = ParseRankLink(member->hello.rank_address());
       nodes.push_back({.name = member->hello.name(),
                        .memory_bytes = member->hello.memory_bytes(),
                        .threads = member->hello.threads(),
-                       .memory_domain = member->hello.rank_address().empty() ? "" : member->hello.memory_domain(),
-                       .gpu = member->hello.host_memory_bytes() > 0,
-                       .host_memory_bytes = member->hello.host_memory_bytes()});
+                       .memory_domain = member->hello.memory_domain(),
+                       .gpu = !link.device.empty(),
+                       .host_memory_bytes = member->hello.host_memory_bytes(),
+                       .link = link});
     }
     absl::StatusOr<ShardPlan> plan = planner_(nodes);
     if (!plan.ok()) {

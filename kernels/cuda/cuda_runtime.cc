@@ -37,6 +37,23 @@ std::string WhyUnsuited(int capability) {
                          capability % 10, BARN_CUDA_CAPABILITY_MIN / 10, BARN_CUDA_CAPABILITY_MIN % 10);
 }
 
+// A clock in kHz and two words of the bus in each of its cycles.
+double ReadBytesPerSecond(int device) {
+  int clock_khz = 0, bus_bits = 0;
+  if (cudaDeviceGetAttribute(&clock_khz, cudaDevAttrMemoryClockRate, device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bus_bits, cudaDevAttrGlobalMemoryBusWidth, device) != cudaSuccess) {
+    cudaGetLastError();
+    return 0;
+  }
+  return 2e3 * clock_khz * bus_bits / 8;
+}
+
+std::string IdOf(const cudaUUID_t& uuid) {
+  std::string id;
+  for (const char byte : uuid.bytes) id += absl::StrFormat("%02x", static_cast<unsigned char>(byte));
+  return id;
+}
+
 std::string Version(int number) { return absl::StrFormat("%d.%d", number / 1000, number % 1000 / 10); }
 
 // cudaErrorInsufficientDriver also stands for no driver at all.
@@ -53,6 +70,7 @@ absl::Status DriverTooOld() {
 }  // namespace
 
 const char* DevicePrefix() { return "cuda"; }
+const char* ExchangeLibrary() { return "libnccl.so.2"; }
 
 absl::StatusOr<std::vector<DeviceInfo>> ListDevices() {
   int count = 0;
@@ -75,6 +93,8 @@ absl::StatusOr<std::vector<DeviceInfo>> ListDevices() {
                        .memory_bytes = static_cast<int64_t>(properties.totalGlobalMem),
                        .multiprocessors = properties.multiProcessorCount,
                        .compute_capability = 10 * properties.major + properties.minor,
+                       .id = IdOf(properties.uuid),
+                       .read_bytes_per_s = ReadBytesPerSecond(i),
                        .unsuited = WhyUnsuited(10 * properties.major + properties.minor)});
   }
   return devices;

@@ -43,6 +43,7 @@ absl::StatusOr<std::byte*> DeviceArena::Allocate(int64_t bytes) {
   if (rest > 0) free_[offset + wanted] = rest;
   used_[offset] = wanted;
   free_bytes_ -= wanted;
+  free_bytes_min_ = std::min(free_bytes_min_, free_bytes_);
   return base_ + offset;
 }
 

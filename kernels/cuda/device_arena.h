@@ -26,17 +26,20 @@ class DeviceArena {
 
   int64_t bytes() const { return bytes_; }
   int64_t free_bytes() const { return free_bytes_; }
+  int64_t used_bytes_max() const { return bytes_ - free_bytes_min_; }  // Since Create.
   bool Holds(const void* memory) const {
     const auto* at = static_cast<const std::byte*>(memory);
     return at >= base_ && at < base_ + bytes_;
   }
 
  private:
-  DeviceArena(std::byte* base, int64_t bytes) : base_(base), bytes_(bytes), free_bytes_(bytes), free_({{0, bytes}}) {}
+  DeviceArena(std::byte* base, int64_t bytes)
+      : base_(base), bytes_(bytes), free_bytes_(bytes), free_bytes_min_(bytes), free_({{0, bytes}}) {}
 
   std::byte* base_;
   int64_t bytes_;
   int64_t free_bytes_;
+  int64_t free_bytes_min_;
   std::map<int64_t, int64_t> free_;  // Bytes of each free piece, by offset.
   std::map<int64_t, int64_t> used_;
 };

@@ -60,6 +60,7 @@ GpuDevice::~GpuDevice() {
   graphs_.reset();
   log_.reset();
   for (const PinnedArea& area : {read_back_, ranked_}) gpu::FreePinned(area.memory);
+  for (const gpu::Event event : events_) gpu::DestroyEvent(event);
   gpu::DestroyStream(stream_);
 }
 
@@ -68,6 +69,39 @@ std::string GpuDevice::Describe() const {
 }
 
 absl::Status GpuDevice::status() const { return status_.ok() ? staged_.status() : status_; }
+
+DeviceStream GpuDevice::stream() {
+  if (Ready()) StartLogged();
+  return {.handle = stream_,
+          .device = info_.id,
+          .library = gpu::ExchangeLibrary(),
+          .read_bytes_per_s = info_.read_bytes_per_s};
+}
+
+int64_t GpuDevice::Mark() {
+  if (!Ready()) return marks_;
+  gpu::Event& event = events_[static_cast<size_t>((marks_ + 1) % kMarks)];
+  if (event == nullptr) {
+    absl::StatusOr<gpu::Event> made = gpu::CreateEvent();
+    if (!made.ok()) {
+      Fail(made.status());
+      return marks_;
+    }
+    event = *made;
+  }
+  StartLogged();
+  gpu::Record(event, stream_);
+  return ++marks_;
+}
+
+bool GpuDevice::Reached(int64_t mark) {
+  BARN_CHECK(mark <= marks_ && mark > marks_ - kMarks);
+  const gpu::Event event = events_[static_cast<size_t>(mark % kMarks)];
+  if (event == nullptr || !Ready()) return true;
+  const absl::StatusOr<bool> done = gpu::IsDone(event);
+  Fail(done.status());
+  return !done.ok() || *done;
+}
 
 bool GpuDevice::Ready() {
   Fail(gpu::UseDevice(index_));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -41,6 +42,7 @@ class GpuDevice final : public Device {
   bool batch_invariant() const override { return false; }
   bool host_addressable() const override { return false; }
   int64_t memory_bytes() const { return arena_->bytes(); }  // Of the device, for all that lies there.
+  int64_t used_bytes_max() const { return arena_->used_bytes_max(); }
   absl::Status status() const override;
   int64_t graph_starts() const { return graphs_ == nullptr ? 0 : graphs_->starts(); }
 
@@ -74,6 +76,10 @@ class GpuDevice final : public Device {
   void RankLogits(std::span<LogitRanking> rows) override;
   void Copy(Tensor x, Tensor out) override;
 
+  DeviceStream stream() override;
+  int64_t Mark() override;
+  bool Reached(int64_t mark) override;
+
   DeviceCounters counters() const override { return counters_; }
 
  private:
@@ -94,6 +100,11 @@ class GpuDevice final : public Device {
     int64_t count = 0;
     int64_t each = 0;  // Of a token.
     std::optional<gpu::SortedRoutes> sorted = std::nullopt;
+  };
+  // What gate and up give for pairs, [pairs, FF]. Where ranks share FF, gate and up are this rank's columns, and up
+  // stands apart, so that `all` can be exchanged; else up stands behind gate, as one matrix for both gives them.
+  struct Hidden {
+    gpu::Rows all = {}, gate = {}, up = {};
   };
   class GpuBuffer;
 
@@ -125,8 +136,9 @@ class GpuDevice final : public Device {
   void MultiplyRouted(const GpuMatrix& weight, const float* bias, gpu::Rows x, const gpu::ActivationPlanes& planes,
                       const Pairs& pairs, int64_t pairs_per_row, gpu::Rows out);
   void SortPairs(Pairs& pairs, int64_t tokens, int64_t experts);
+  Hidden HiddenOf(const ExpertMatrices& experts, int64_t pairs, int64_t ff);
   void RunExperts(const ExpertMatrices& experts, const Pairs& pairs, gpu::Rows x, int64_t pairs_per_row,
-                  gpu::Rows hidden);
+                  const Hidden& hidden);
   void CountExperts(const ExpertMatrices& experts, const Routes& routes);
   gpu::StepRows Place(std::span<const SequenceRows> sequences, int64_t rows);
   int64_t ChooseSplits(const AttentionArgs& args, const gpu::AttentionShape& shape, int64_t tiles) const;
@@ -142,9 +154,11 @@ class GpuDevice final : public Device {
   StagedInputs staged_;
   absl::Status status_;
   DeviceCounters counters_;
+  std::array<gpu::Event, kMarks> events_ = {};  // Of mark i at i % kMarks.
+  int64_t marks_ = 0;
   std::map<DType, std::byte*> grids_;  // Tables of points, uploaded once.
 
-  Area codes_, unit_scales_, spread_, hidden_, results_, dense_, partials_, ranking_keys_, ranking_results_;
+  Area codes_, unit_scales_, spread_, hidden_, up_, results_, dense_, partials_, ranking_keys_, ranking_results_;
   Area route_tiles_, route_pairs_, route_bounds_;
   PinnedArea read_back_, ranked_;
   StagedInputs::Kept kept_positions_, kept_frequencies_, kept_step_positions_, kept_table_begin_, kept_blocks_,

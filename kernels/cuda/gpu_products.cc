@@ -132,10 +132,24 @@ void GpuDevice::BatchedMatMul(const Matrix& matrix, Tensor x, Tensor out) {
   counters_.matmul_bytes_read += shape.count * weight.expert_bytes();
 }
 
-// hidden: [pairs, 2 FF], what gate and up give.
+GpuDevice::Hidden GpuDevice::HiddenOf(const ExpertMatrices& experts, int64_t pairs, int64_t ff) {
+  const bool shared = experts.complete_hidden != nullptr;
+  const int64_t stride = shared ? ff : 2 * ff;
+  const int64_t mine = shared ? Gpu(experts.gate).shape().rows : ff;
+  BARN_CHECK(experts.first_hidden >= 0 && experts.first_hidden + mine <= ff);
+  float* const data = Grow<float>(hidden_, pairs * stride);
+  float* const apart = shared ? Grow<float>(up_, pairs * mine) : nullptr;
+  if (data == nullptr || (shared && apart == nullptr)) return {};
+  Hidden hidden = {.all = {.data = data, .rows = pairs, .cols = ff, .stride = stride}};
+  hidden.gate = Columns(hidden.all, experts.first_hidden, mine);
+  hidden.up = {.data = data + ff, .rows = pairs, .cols = ff, .stride = stride};
+  if (shared) hidden.up = {.data = apart, .rows = pairs, .cols = mine, .stride = mine};
+  return hidden;
+}
+
 void GpuDevice::RunExperts(const ExpertMatrices& experts, const Pairs& pairs, gpu::Rows x, int64_t pairs_per_row,
-                           gpu::Rows hidden) {
-  const int64_t ff = hidden.cols / 2;
+                           const Hidden& hidden) {
+  const gpu::Rows gate = hidden.gate, up = hidden.up;
   const auto int8 = [](const Matrix* matrix) { return matrix != nullptr && UsesInt8(Gpu(matrix)); };
   gpu::ActivationPlanes planes;
   if (int8(experts.gate_up) || int8(experts.gate) || int8(experts.up)) planes = Quantized(x);
@@ -143,12 +157,11 @@ void GpuDevice::RunExperts(const ExpertMatrices& experts, const Pairs& pairs, gp
     BARN_CHECK(Gpu(matrix).shape().rows == out.cols && Gpu(matrix).shape().cols == x.cols);
     MultiplyRouted(Gpu(matrix), bias, x, planes, pairs, pairs_per_row, out);
   };
-  const gpu::Rows gate = Columns(hidden, 0, ff), up = Columns(hidden, ff, ff);
   if (experts.gate_up == nullptr) {
     run(experts.gate, experts.gate_bias, gate);
     run(experts.up, experts.up_bias, up);
   } else {
-    run(experts.gate_up, nullptr, hidden);
+    run(experts.gate_up, nullptr, {.data = gate.data, .rows = gate.rows, .cols = 2 * gate.cols, .stride = gate.stride});
     if (Ready() && experts.gate_bias != nullptr) gpu::AddExpertBias(gate, experts.gate_bias, pairs.experts, stream_);
     if (Ready() && experts.up_bias != nullptr) gpu::AddExpertBias(up, experts.up_bias, pairs.experts, stream_);
   }
@@ -157,7 +170,6 @@ void GpuDevice::RunExperts(const ExpertMatrices& experts, const Pairs& pairs, gp
 
 void GpuDevice::RoutedFfn(const ExpertMatrices& experts, const Routes& routes, Tensor x, Tensor out) {
   const GpuMatrix& down = Gpu(experts.down);
-  BARN_CHECK(experts.complete_hidden == nullptr);  // Ranks of GPUs exchange on the device.
   BARN_CHECK(down.shape().rows == out.cols && out.rows == x.rows);
   Pairs pairs = {.count = x.rows * routes.k, .each = routes.k};
   BARN_CHECK(static_cast<int64_t>(routes.experts.size()) == pairs.count &&
@@ -175,16 +187,18 @@ void GpuDevice::RoutedFfn(const ExpertMatrices& experts, const Routes& routes, T
     pairs_per_row = 1;
     if (Ready()) gpu::SpreadRows(RowsOf(x), pairs.weights, pairs.each, rows, stream_);
   }
-  const gpu::Rows hidden = {
-      .data = Grow<float>(hidden_, pairs.count * 2 * ff), .rows = pairs.count, .cols = 2 * ff, .stride = 2 * ff};
+  const Hidden hidden = HiddenOf(experts, pairs.count, ff);
   const gpu::Rows results = {
       .data = Grow<float>(results_, pairs.count * out.cols), .rows = pairs.count, .cols = out.cols, .stride = out.cols};
   if (!Ready()) return;
   RunExperts(experts, pairs, rows, pairs_per_row, hidden);
-  const gpu::Rows gate = Columns(hidden, 0, ff);
+  if (experts.complete_hidden != nullptr) {
+    experts.complete_hidden(
+        {.data = hidden.all.data, .rows = hidden.all.rows, .cols = ff, .stride = hidden.all.stride});
+  }
   gpu::ActivationPlanes planes;
-  if (UsesInt8(down)) planes = Quantized(gate);
-  MultiplyRouted(down, experts.down_bias, gate, planes, pairs, 1, results);
+  if (UsesInt8(down)) planes = Quantized(hidden.all);
+  MultiplyRouted(down, experts.down_bias, hidden.all, planes, pairs, 1, results);
   if (!Ready()) return;
   gpu::SumRows(results, pairs.experts, experts.weight_scales_input ? nullptr : pairs.weights, pairs.each, RowsOf(out),
                stream_);

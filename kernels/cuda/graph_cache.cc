@@ -24,11 +24,15 @@ absl::Status GraphCache::Start(gpu::WorkLog& log) {
   if (log.size() < kWorkMin || log.bytes().size() > kWorkBytesMax) {
     log.StartAll();
   } else {
-    if (known_.size() >= kKnownMax) Clear();
+    if (known_.size() >= kKnownMax) {
+      status = gpu::Synchronize(stream_);
+      Clear();
+    }
     Known& known = known_[HashOf(log.bytes())];
     if (known.work == log.bytes()) {
-      status = StartKnown(known, log);
+      status.Update(StartKnown(known, log));
     } else {
+      if (known.graph != nullptr) status.Update(gpu::Synchronize(stream_));
       gpu::DestroyGraph(known.graph);
       known = {.work = log.bytes()};
       log.StartAll();
@@ -51,7 +55,6 @@ absl::Status GraphCache::StartKnown(Known& known, gpu::WorkLog& log) {
   return absl::OkStatus();
 }
 
-// What still runs of them was waited for: the device waits before it starts more.
 void GraphCache::Clear() {
   for (const auto& [hash, known] : known_) gpu::DestroyGraph(known.graph);
   known_.clear();

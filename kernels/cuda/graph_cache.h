@@ -32,7 +32,7 @@ class GraphCache {
     gpu::Graph graph = nullptr;  // Null: it came once.
   };
   absl::Status StartKnown(Known& known, gpu::WorkLog& log);
-  void Clear();
+  void Clear();  // Once none of them runs any more.
 
   const gpu::Stream stream_;
   std::unordered_map<size_t, Known> known_;  // By hash; of two with the same one the later stays.

@@ -17,12 +17,16 @@ struct DeviceInfo {
   std::string name;
   int64_t memory_bytes = 0;
   int multiprocessors = 0;
-  int compute_capability = 0;  // 10 * major + minor.
-  std::string unsuited = {};   // Why this program's kernels do not run there; empty: they do.
+  int compute_capability = 0;   // 10 * major + minor.
+  std::string id = {};          // Unique in the machine, whatever the program sees of it.
+  double read_bytes_per_s = 0;  // Of its memory, by its datasheet; 0: unknown.
+  std::string unsuited = {};    // Why this program's kernels do not run there; empty: they do.
 };
 
 // What names of devices begin with: "cuda", or "simt" for the simulator.
 const char* DevicePrefix();
+// The library that exchanges between such devices, as dlopen finds it; empty: only one that is named.
+const char* ExchangeLibrary();
 
 // Unavailable: no driver, or one too old for this build (both versions are named); no device is an empty list.
 absl::StatusOr<std::vector<DeviceInfo>> ListDevices();

@@ -11,17 +11,29 @@
 namespace barn {
 namespace {
 
-double TokensPerSecond(const Model& model, const std::vector<std::string>& names) {
+// GPUs, each in a machine of its own unless they stand together; a name that is none is a node of processors.
+std::vector<PlanNode> NodesOf(const std::vector<std::string>& names, bool together = false) {
   std::vector<PlanNode> nodes;
-  std::vector<const GpuFigures*> gpus;
   for (const std::string& name : names) {
-    gpus.push_back(FindGpu(name));
-    nodes.push_back(
-        {.name = name, .memory_bytes = gpus.back() == nullptr ? int64_t{256} << 30 : gpus.back()->memory_bytes});
+    const GpuFigures* gpu = FindGpu(name);
+    nodes.push_back({.name = name, .memory_bytes = int64_t{256} << 30, .memory_domain = together ? "box" : ""});
+    if (gpu == nullptr) continue;
+    nodes.back().memory_bytes = gpu->memory_bytes;
+    nodes.back().gpu = true;
+    nodes.back().link = {
+        .transport = "NCCL", .device = name + std::to_string(nodes.size()), .read_bytes_per_s = gpu->read_bytes_per_s};
   }
-  const auto plan = PlanShards(model.catalogue, model.config, nodes, {.context_tokens = 4096});
+  return nodes;
+}
+
+ShardPlan PlanOn(const Model& model, const std::vector<std::string>& names, bool together = false) {
+  const auto plan = PlanShards(model.catalogue, model.config, NodesOf(names, together), {.context_tokens = 4096});
   EXPECT_TRUE(plan.ok()) << plan.status();
-  return 1 / GpuStreamSecondsPerToken(model.catalogue, model.config, *plan, nodes, gpus);
+  return *plan;
+}
+
+double TokensPerSecond(const Model& model, const std::vector<std::string>& names) {
+  return PlanOn(model, names).stream_tokens_per_s;
 }
 
 TEST(GpuSpeed, IsBytesOverBandwidthAndLaunches) {
@@ -44,10 +56,24 @@ TEST(GpuSpeed, ReadsOnlyRoutedExpertsAndWaitsForTheRouter) {
 TEST(GpuSpeed, StagesFollowOneAnother) {
   const Model model = Load("Llama-3.1-8B-Q4_K_M");
   const double one = 1 / TokensPerSecond(model, {"rtx3090"});
-  EXPECT_NEAR(1 / TokensPerSecond(model, {"rtx3090", "rtx3090"}), one + kHopSeconds, 1e-6);
+  const ShardPlan two = PlanOn(model, {"rtx3090", "rtx3090"});
+  ASSERT_EQ(two.stages.size(), 2u);
+  EXPECT_NEAR(1 / two.stream_tokens_per_s, one + kHopSeconds, 1e-6);
   // A node without a GPU counts as speed.h counts it.
-  const double mixed = 1 / TokensPerSecond(model, {"rtx3090", "none"});
-  EXPECT_GT(mixed, 10 * one);
+  EXPECT_GT(StreamSecondsPerToken(model.catalogue, model.config, two, NodesOf({"rtx3090", "none"})), 10 * one);
+}
+
+TEST(GpuSpeed, GpusOfOneMachineShareWhatTheyReadAndExchange) {
+  const Model model = Load("Llama-3.1-8B-Q4_K_M");
+  const ShardPlan plan = PlanOn(model, {"rtx3090", "rtx3090", "rtx3090", "rtx3090"}, true);
+  ASSERT_EQ(plan.stages.size(), 1u) << plan.reason;
+  EXPECT_EQ(plan.stages[0].ranks.size(), 4u);
+  const double bytes = (4'617'398'784.0 - 2304) / 4;
+  const double launches = 32 * kLaunchesPerLayer * kLaunchSeconds;
+  const double exchanges = (4 * 32 + 1) * (kNcclExchangeSeconds + 4096 * 3 / kPcieBytesPerSecond);
+  const double seconds = bytes / (0.88 * 936e9) + launches + exchanges;
+  EXPECT_NEAR(1 / plan.stream_tokens_per_s, seconds, 0.02 * seconds);  // Norms and biases are on every rank.
+  EXPECT_GT(plan.stream_tokens_per_s, 1.3 * TokensPerSecond(model, {"rtx3090"}));
 }
 
 TEST(GpuSpeed, KnowsCardsByName) {

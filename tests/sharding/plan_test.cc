@@ -332,11 +332,25 @@ TEST(PlanShards, SaysWhyAPipelineItIs) {
   };
   std::vector<PlanNode> apart = Together({kGib, kGib});
   apart[1].memory_domain = "other box";
+  const auto on_gpus = [](const RankLink& first, const RankLink& second) {
+    std::vector<PlanNode> nodes = Together({kGib, kGib});
+    nodes[0].link = first, nodes[1].link = second;
+    for (PlanNode& node : nodes) node.gpu = !node.link.device.empty();
+    return nodes;
+  };
+  const RankLink gpu = {.transport = "NCCL 2.28.9", .device = "a", .read_bytes_per_s = 1e9};
+  RankLink older = gpu, without = gpu;
+  older.transport = "NCCL 2.27.3", older.device = "b";
+  without.transport = "", without.missing = "NCCL: libnccl.so.2: no such file", without.device = "b";
   const std::vector<Case> cases = {
       {Wide(), Together({kGib, kGib}), {.objective = PlanObjective::kThroughput}, "for throughput"},
       {Wide(), Together({kGib, kGib}), {.remote = true}, "every rank would fetch all of a remote model"},
       {Wide(), apart, {}, "n0 and n1 do not share a machine's memory"},
       {Wide(), Nodes({kGib, kGib}), {}, "do not share a machine's memory"},
+      {Wide(), on_gpus(gpu, older), {}, "n0 exchanges by NCCL 2.28.9, n1 by NCCL 2.27.3"},
+      {Wide(), on_gpus(gpu, without), {}, "n1 cannot be a rank: NCCL: libnccl.so.2: no such file"},
+      {Wide(), on_gpus(gpu, gpu), {}, "n0 and n1 compute on one GPU"},
+      {Wide(), on_gpus(gpu, {.transport = "UCX"}), {}, "n0 exchanges by NCCL 2.28.9, n1 by UCX"},
       {Wide(), Together({4 * kGib, 64 << 20}), {.context_tokens = 64, .step_tokens_max = 1}, "does not fit"},
       // So small that waiting for one another costs more than it gains.
       {{.layers = 4}, Together({kGib, kGib}), {}, "a pipeline; one stream is predicted at"},

@@ -20,8 +20,12 @@ using ::testing::HasSubstr;
 constexpr int64_t kGiB = int64_t{1} << 30;
 
 PlanNode Gpu(int64_t gib, int64_t host_gib, int threads = 1) {
-  return {
-      .name = "gpu", .memory_bytes = gib * kGiB, .threads = threads, .gpu = true, .host_memory_bytes = host_gib * kGiB};
+  return {.name = "gpu",
+          .memory_bytes = gib * kGiB,
+          .threads = threads,
+          .gpu = true,
+          .host_memory_bytes = host_gib * kGiB,
+          .link = {.device = "a card", .read_bytes_per_s = 1e12}};
 }
 PlanNode Cpu(int64_t gib, int threads = 1) { return {.name = "cpu", .memory_bytes = gib * kGiB, .threads = threads}; }
 
@@ -124,13 +128,10 @@ TEST(Tiers, FullnessOrdersWhatFits) {
 // A token reads 8 of 128 experts; those with the host at its processors' speed.
 TEST(Tiers, TheHostsShareIsPredictedAtItsSpeed) {
   const Model model = Load("Qwen3-30B-A3B-Q4_K_M");
-  const GpuFigures card = {.name = "a card", .memory_bytes = 16 * kGiB, .read_bytes_per_s = 1e12};
-  const GpuFigures* gpus[] = {&card};
   const auto seconds = [&](const PlanNode& node) {
     const auto plan = Plan(model, {node});
     EXPECT_TRUE(plan.ok()) << plan.status();
-    const PlanNode nodes[] = {node};
-    return std::pair(GpuStreamSecondsPerToken(model.catalogue, model.config, *plan, nodes, gpus), plan->stages[0]);
+    return std::pair(1 / plan->stream_tokens_per_s, plan->stages[0]);
   };
   const auto [on_gpu, all] = seconds(Gpu(24, 64, 4));
   const auto [mixed, stage] = seconds(Gpu(16, 64, 4));

@@ -12,6 +12,7 @@
 #include "kernels/cuda/work_log.h"
 #include "tests/simt/block.h"
 #include "tests/simt/device_memory.h"
+#include "tests/simt/simt_exports.h"
 #include "tests/simt/simt_stream.h"
 
 namespace barn::simt {
@@ -101,6 +102,16 @@ void Enqueue(gpu::Stream stream, std::function<void()> work) { Put(stream, {.run
 
 }  // namespace barn::simt
 
+int barn_simt_device() { return barn::simt::current_device; }
+
+void barn_simt_enqueue(CUstream_st* stream, const void* read, size_t read_bytes, void* written, size_t written_bytes,
+                       void (*run)(void*), void* argument) {
+  const barn::simt::Site here = barn::simt::Site::current();
+  barn::simt::CheckRange("an exchange's read", read, read_bytes, here);
+  barn::simt::CheckRange("an exchange's write", written, written_bytes, here);
+  barn::simt::Enqueue(stream, [=] { run(argument); });
+}
+
 namespace barn::gpu {
 
 using simt::AccessDeviceMemory;
@@ -110,14 +121,20 @@ using simt::Hold;
 using simt::Site;
 
 const char* DevicePrefix() { return "simt"; }
+const char* ExchangeLibrary() { return ""; }
 
 absl::StatusOr<std::vector<DeviceInfo>> ListDevices() {
-  return std::vector<DeviceInfo>(static_cast<size_t>(simt::machine.devices),
-                                 DeviceInfo{.name = "simulated",
-                                            .memory_bytes = static_cast<int64_t>(simt::machine.memory_bytes),
-                                            .multiprocessors = 4,
-                                            .compute_capability = 80,
-                                            .unsuited = ""});
+  std::vector<DeviceInfo> devices;
+  for (int i = 0; i < simt::machine.devices; ++i) {
+    devices.push_back({.name = "simulated",
+                       .memory_bytes = static_cast<int64_t>(simt::machine.memory_bytes),
+                       .multiprocessors = 4,
+                       .compute_capability = 80,
+                       .id = absl::StrFormat("simt:%d", i),
+                       .read_bytes_per_s = 1e8,
+                       .unsuited = ""});
+  }
+  return devices;
 }
 
 absl::Status UseDevice(int index) {

@@ -10,7 +10,7 @@
 namespace barn {
 
 // Rows of f32 that all ranks fill together: row i at data + i * stride, and columns [bounds[r], bounds[r + 1]) of every
-// row come from rank r.
+// row come from rank r. They lie where the ranks compute: in the host's memory, or in that of a device.
 struct SharedRows {
   float* data = nullptr;
   int64_t rows = 0;
@@ -34,9 +34,13 @@ class Collective {
   virtual int ranks() const = 0;
 
   // This rank's columns are there; returns when those of all others are too. Afterwards the caller may change the rows.
-  // Unavailable: a rank is gone. Aborted: wait.stop. DeadlineExceeded. DataLoss: a rank sent other sizes. After an
-  // error every call fails with it.
+  // On a device both in the order of its work: AllGather only puts the exchange there, and Finish tells how it went.
+  // Unavailable: a rank is gone. Aborted: wait.stop. DeadlineExceeded. DataLoss: a rank sent other sizes (where the
+  // transport sees that; NCCL does not). After an error every call fails with it.
   virtual absl::Status AllGather(const SharedRows& shared, const WaitBounds& wait) = 0;
+  // Returns when all exchanges so far are over, with the error of the first that failed. From an AllGather to the next
+  // Finish the caller may wait for its device: the bounds of that AllGather end an exchange that does not come.
+  virtual absl::Status Finish(const WaitBounds& /*wait*/) { return absl::OkStatus(); }
 };
 
 }  // namespace barn

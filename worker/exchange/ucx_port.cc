@@ -21,8 +21,6 @@ namespace barn {
 namespace {
 
 constexpr unsigned kMessageId = 1;
-constexpr int kRanksMax = 64;
-constexpr int64_t kFloatsMax = int64_t{1} << 28;
 
 // How a rank waits: first as fast as it can, for the usual gap between two ranks is microseconds; then it lets others
 // have the core; and when something takes long (a rank loads, or died) it sleeps.
@@ -142,6 +140,7 @@ class Port final : public UcxPort {
   }
 
   absl::Status Start();
+  const std::string& transport() const override { return transport_; }
   const std::string& address() const override { return address_; }
   absl::StatusOr<std::unique_ptr<Collective>> Join(const CollectiveOptions& options) override;
 
@@ -163,6 +162,7 @@ class Port final : public UcxPort {
   const UcxLibrary& ucx_;
   ucp_context_h context_ = nullptr;
   ucp_worker_h worker_ = nullptr;
+  const std::string transport_ = "UCX";
   std::string address_;
   std::map<std::string, ucp_ep_h, std::less<>> endpoints_;  // By UCX address; they end with the worker.
   std::map<int64_t, UcxCollective*> joined_;                // By epoch.
@@ -255,8 +255,8 @@ absl::StatusOr<ucp_ep_h> Port::Endpoint(std::string_view address) {
 
 absl::StatusOr<std::unique_ptr<Collective>> Port::Join(const CollectiveOptions& options) {
   const auto ranks = static_cast<int>(options.addresses.size());
-  if (ranks < 2 || ranks > kRanksMax || options.rank < 0 || options.rank >= ranks || options.floats_max < 1 ||
-      options.floats_max > kFloatsMax) {
+  if (ranks < 2 || ranks > kRankPortRanksMax || options.rank < 0 || options.rank >= ranks || options.floats_max < 1 ||
+      options.floats_max > kSharedFloatsMax) {
     return absl::InvalidArgumentError(
         absl::StrFormat("rank %d of %d that share up to %d values", options.rank, ranks, options.floats_max));
   }

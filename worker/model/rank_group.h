@@ -58,6 +58,11 @@ class RankGroup {
     }
   }
   const absl::Status& status() const { return status_; }
+  // How all exchanges of the step went, when they are over.
+  const absl::Status& Finish() {
+    if (!alone() && status_.ok()) status_ = collective_->Finish(wait_);
+    return status_;
+  }
 
  private:
   RankCut Cut(std::vector<int64_t> bounds) const {

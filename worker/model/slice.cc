@@ -121,6 +121,7 @@ absl::Status LoadedSlice::Forward(const StepInput& step, std::span<float> activa
   }
   BARN_ASSIGN_OR_RETURN(const Tensor x, Run(step, {}));
   const Tensor host = device_.ToHost(x);
+  BARN_RETURN_IF_ERROR(ranks_.Finish());
   BARN_RETURN_IF_ERROR(device_.status());
   std::copy_n(host.data, host.rows * host.cols, activations_out.begin());
   return absl::OkStatus();
@@ -148,10 +149,11 @@ absl::Status LoadedSlice::ForwardToLogits(const StepInput& step, std::span<const
     Logits(RowRange(x, static_cast<int64_t>(first), rows), logit_rows.subspan(first, rows), logits);
     BARN_RETURN_IF_ERROR(ranks_.status());
     const Tensor host = device_.ToHost(logits);
+    BARN_RETURN_IF_ERROR(ranks_.Finish());
     BARN_RETURN_IF_ERROR(device_.status());
     sink(static_cast<int64_t>(first), host);
   }
-  return absl::OkStatus();
+  return ranks_.Finish();
 }
 
 absl::Status LoadedSlice::CheckWishes(const StepInput& step, std::span<const int32_t> logit_rows) const {

@@ -58,10 +58,6 @@ absl::Status CheckOptions(const SliceOptions& options, const ModelSpec& spec) {
 
 // Whether every rank gets at least one row of each product, and attention can be shared or done by all.
 absl::Status CheckShare(const SliceOptions& options, const ModelSpec& spec) {
-  if (options.ranks > 1 && !options.device->host_addressable()) {
-    return absl::UnimplementedError(
-        absl::StrFormat("layers shared by %d ranks on %s", options.ranks, options.device->Describe()));
-  }
   for (int64_t i = options.first_layer; i < options.last_layer && options.ranks > 1; ++i) {
     const LayerSpec& layer = spec.layers[i];
     const AttentionSpec& attention = layer.attention;

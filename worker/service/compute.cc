@@ -9,7 +9,9 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "proto/base/status.h"
+#include "sharding/rank_link.h"
 #include "worker/exchange/grpc_hop.h"
 #include "worker/service/machine.h"
 #include "worker/service/worker.h"
@@ -178,7 +180,8 @@ absl::Status Worker::Load(const proto::LoadRequest& request, const WorkerCommand
   stage.kv = {.kv_blocks = request.kv_blocks(), .kv_block_tokens = request.kv_block_tokens()};
   stage.frame_wait = options_.frame_wait;
   if (request.ranks() > 1) {
-    BARN_RETURN_IF_ERROR(JoinRanks(request, stage));
+    if (!device_->host_addressable()) stage.frame_wait = std::min(options_.frame_wait, options_.exchange_wait);
+    BARN_RETURN_IF_ERROR(JoinRanks(request, command, stage));
   }
   if (!is_last) {
     BARN_ASSIGN_OR_RETURN(stage.sender, CreateGrpcHopSender({.address = request.next_exchange_address(),
@@ -196,7 +199,7 @@ absl::Status Worker::Load(const proto::LoadRequest& request, const WorkerCommand
   return absl::OkStatus();
 }
 
-absl::Status Worker::JoinRanks(const proto::LoadRequest& request, StageOptions& stage) {
+absl::Status Worker::JoinRanks(const proto::LoadRequest& request, const WorkerCommand& command, StageOptions& stage) {
   if (request.stages() > 1) {
     return absl::UnimplementedError(
         absl::StrFormat("load: %d stages of %d ranks; ranks share a whole model", request.stages(), request.ranks()));
@@ -206,22 +209,48 @@ absl::Status Worker::JoinRanks(const proto::LoadRequest& request, StageOptions& 
                                                       request.rank_addresses_size(), request.ranks(),
                                                       port_ == nullptr ? "has no" : "has"));
   }
-  const auto& addresses = request.rank_addresses();
-  BARN_ASSIGN_OR_RETURN(stage.collective, port_->Join({.epoch = request.epoch(),
-                                                       .token = request.exchange_token(),
-                                                       .rank = request.rank(),
-                                                       .addresses = {addresses.begin(), addresses.end()},
-                                                       .floats_max = stage.slice->shared_floats_max()}));
+  std::vector<std::string> addresses;
+  for (const std::string& bytes : request.rank_addresses()) {
+    RankLink link = ParseRankLink(bytes);
+    if (!link.missing.empty()) {
+      return absl::UnavailableError(absl::StrFormat("load: rank %d cannot be one: %s", addresses.size(), link.missing));
+    }
+    if (link.transport != port_->transport()) {
+      return absl::InvalidArgumentError(absl::StrFormat("load: rank %d exchanges by %s, this worker by %s",
+                                                        addresses.size(), link.transport, port_->transport()));
+    }
+    addresses.push_back(std::move(link.address));
+  }
+  const auto still_here = [&] {
+    proto::WorkerMessage message;
+    message.mutable_load_progress()->set_epoch(request.epoch());
+    command.reply_to->Send(std::move(message));
+    // An address that serves once is used up by now, and the next plan may come before this load ends.
+    if (NoteAddress()) command.reply_to->Send(HeartbeatMessage());
+  };
+  BARN_ASSIGN_OR_RETURN(stage.collective,
+                        port_->Join({.epoch = request.epoch(),
+                                     .token = request.exchange_token(),
+                                     .rank = request.rank(),
+                                     .addresses = std::move(addresses),
+                                     .floats_max = stage.slice->shared_floats_max(),
+                                     .wait = {.deadline = absl::Now() + options_.rank_wait, .stop = command.stop},
+                                     .on_wait = still_here}));
   return absl::OkStatus();
 }
 
-// All that came through the port ends with it; the coordinator plans anew.
-void Worker::ResetPort() {
-  for (auto& [deployment, resident] : residents_) {
-    if (resident.stage != nullptr && resident.stage->has_ranks()) EndStage(resident);
+// The coordinator plans anew. On processors all that came through the port ends with it; NCCL has a communicator for
+// each model.
+void Worker::EndRanks(Resident& resident, const WorkerCommand& command) {
+  EndStage(resident);
+  if (device_->host_addressable()) {
+    for (auto& [deployment, other] : residents_) {
+      if (other.stage != nullptr && other.stage->has_ranks()) EndStage(other);
+    }
+    OpenPort();
   }
   NoteEpoch();
-  OpenPort();
+  if (NoteAddress()) command.reply_to->Send(HeartbeatMessage());
 }
 
 bool Worker::FetchFirst(Resident& resident, const WorkerCommand& command) {
@@ -267,6 +296,7 @@ void Worker::HandleLoad(const WorkerCommand& command) {
   proto::LoadResult& result = *message.mutable_load_result();
   result.set_epoch(request.epoch());
   const absl::Status status = Guarded([&] { return Load(request, command, result); });
+  if (NoteAddress()) command.reply_to->Send(HeartbeatMessage());
   // A later message has overtaken this one: its frames and its epoch count.
   if (command.stop.stop_requested()) {
     EndStage(resident);
@@ -320,7 +350,7 @@ void Worker::HandleStep(const WorkerCommand& command) {
                         request.epoch(), epoch_.load()));
   } else {
     result = Guarded([&] { return resident->stage->Run(request, command.stop); });
-    if (!result.ok() && resident->stage->has_ranks()) ResetPort();
+    if (!result.ok() && resident->stage->has_ranks()) EndRanks(*resident, command);
   }
   if (!result.ok()) {
     command.reply_to->Send(FailureMessage(request.epoch(), request.step_id(), result.status()));

@@ -12,8 +12,12 @@
 #include "absl/time/clock.h"
 #include "proto/base/keepalive.h"
 #include "proto/base/status.h"
+#include "sharding/gpu_memory.h"
+#include "sharding/rank_link.h"
 #include "worker/exchange/grpc_hop.h"
 #include "worker/exchange/link.h"
+#include "worker/exchange/nccl_port.h"
+#include "worker/exchange/ucx_port.h"
 #include "worker/service/machine.h"
 
 namespace barn {
@@ -22,7 +26,7 @@ namespace {
 constexpr absl::Duration kWelcomeWait = absl::Seconds(15);
 constexpr absl::Duration kLastWords = absl::Milliseconds(500);  // For why a device failed, before the call is cut.
 constexpr absl::Duration kBackoffFirst = absl::Milliseconds(200);
-constexpr double kMemoryShare = 0.85;  // The rest is for the system's page cache and for our own buffers.
+constexpr double kMemoryShare = 0.85;  // Of the host's; the rest is for its page cache and for our own buffers.
 
 // Answers that dialling again will not change.
 bool IsFinal(const absl::Status& status) {
@@ -63,7 +67,8 @@ absl::Status Worker::Prepare() {
   device_ = std::move(created.device);
   if (options_.memory_bytes <= 0) {
     const int64_t bytes = created.memory_bytes > 0 ? created.memory_bytes : AvailableMemoryBytes();
-    options_.memory_bytes = static_cast<int64_t>(static_cast<double>(bytes) * kMemoryShare);
+    const double share = created.memory_bytes > 0 ? kGpuOfferedShare : kMemoryShare;
+    options_.memory_bytes = static_cast<int64_t>(static_cast<double>(bytes) * share);
   }
   if (device_->host_addressable()) {
     options_.host_memory_bytes = 0;
@@ -77,6 +82,7 @@ absl::Status Worker::Prepare() {
   }
   exchange_address_ = absl::StrCat(host, ":", exchange_->port());
   OpenPort();
+  NoteAddress();
   return absl::OkStatus();
 }
 
@@ -89,15 +95,36 @@ absl::StatusOr<Device*> Worker::HostDevice() {
 
 void Worker::OpenPort() {
   port_.reset();
-  if (!device_->host_addressable()) return;  // What ranks exchange lies in the host's memory.
-  auto port = UcxPort::Open();
+  absl::StatusOr<std::unique_ptr<RankPort>> port = absl::UnavailableError("");
+  if (device_->host_addressable()) {
+    port = UcxPort::Open();
+  } else {
+    port = OpenNcclPort(*device_, options_.nccl_library);
+  }
   if (port.ok()) {
     port_ = *std::move(port);
   } else {
-    spdlog::debug("worker {}: {}", options_.name, std::string(port.status().message()));
+    no_port_ = std::string(port.status().message());
+    spdlog::debug("worker {}: {}", options_.name, no_port_);
   }
+}
+
+bool Worker::NoteAddress() {
+  const DeviceStream stream = device_->stream();
+  RankLink link{.device = stream.device, .read_bytes_per_s = stream.read_bytes_per_s};
+  if (port_ == nullptr) {
+    link.missing = no_port_;
+  } else if (!port_->usable().ok()) {
+    link.missing = std::string(port_->usable().message());
+  } else {
+    link.transport = port_->transport();
+    link.address = port_->address();
+  }
+  std::string address = FormatRankLink(link);
   absl::MutexLock lock(&mutex_);
-  rank_address_ = port_ == nullptr ? "" : port_->address();
+  const bool is_new = address != rank_address_;
+  rank_address_ = std::move(address);
+  return is_new;
 }
 
 std::string Worker::rank_address() const {

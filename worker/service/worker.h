@@ -17,7 +17,7 @@
 #include "kernels/devices.h"
 #include "worker/exchange/exchange_server.h"
 #include "worker/exchange/frame_router.h"
-#include "worker/exchange/ucx_port.h"
+#include "worker/exchange/rank_port.h"
 #include "worker/service/adapter_loader.h"
 #include "worker/service/command_queue.h"
 #include "worker/service/join_stream.h"
@@ -30,7 +30,7 @@ struct WorkerOptions {
   std::string join_address;  // host:port of the coordinator's Cluster service.
   std::string token;         // Metadata "barn-token". May be empty on loopback only.
   std::string version = "0.1.0";
-  // For weights, KV and scratch. 0: 85 % of the device's memory, or of the host's that is available now.
+  // For weights, KV and scratch. 0: 85 % of the host's memory that is available now, 97 % of what a GPU has for us.
   int64_t memory_bytes = 0;
   // Of the host, for experts that a GPU has no room for. Below 0: 85 % of what is available; nothing on processors.
   int64_t host_memory_bytes = -1;
@@ -46,7 +46,10 @@ struct WorkerOptions {
   // What others dial. Empty: listen_host or, when that is 0.0.0.0 or [::], the address from which the coordinator is
   // reached.
   std::string advertise_host;
-  absl::Duration frame_wait = absl::Minutes(10);  // How long a step waits for the stage before.
+  absl::Duration frame_wait = absl::Minutes(10);  // How long a step waits for the stage before, or for other ranks ...
+  absl::Duration exchange_wait = absl::Minutes(2);  // ... on GPUs.
+  absl::Duration rank_wait = absl::Minutes(10);     // How long a rank that has loaded waits on a GPU for the others.
+  std::string nccl_library;                         // See OpenNcclPort.
   absl::Duration reconnect_backoff_max = absl::Seconds(5);
 };
 
@@ -119,11 +122,15 @@ class Worker {
   // After an error on the device its results mean nothing, so this worker ends; another may begin afresh.
   void EndIfBroken();
   absl::Status broken() const;
-  absl::Status JoinRanks(const proto::LoadRequest& request, StageOptions& stage);
-  void ResetPort();
+  absl::Status JoinRanks(const proto::LoadRequest& request, const WorkerCommand& command, StageOptions& stage);
+  // After a step of ranks that failed.
+  void EndRanks(Resident& resident, const WorkerCommand& command);
   // Opens the port to other ranks, or opens another in its place: a rank that died in mid-message may have left a
-  // half-written one in the old port's queue. Without UCX this worker is just never planned as a rank.
+  // half-written one in the old port's queue. Without UCX or NCCL this worker is just never planned as a rank.
   void OpenPort();
+  // Notes the port's address; true: it is another than before, and the coordinator has to know it before it plans
+  // again.
+  bool NoteAddress();
   std::string rank_address() const;
 
   WorkerOptions options_;
@@ -136,7 +143,8 @@ class Worker {
 
   // Only the compute thread. The stages' collectives borrow from the port.
   std::unique_ptr<Device> host_device_;  // Made when experts first lie with the host.
-  std::unique_ptr<UcxPort> port_;
+  std::unique_ptr<RankPort> port_;
+  std::string no_port_;                    // Why there is none.
   std::map<int64_t, Resident> residents_;  // By deployment.
   struct Fetching {
     std::shared_ptr<std::atomic<bool>> done;

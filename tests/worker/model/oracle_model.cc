@@ -109,10 +109,9 @@ Pipeline::Pipeline(const OracleModel& model, const PipelineOptions& options) : r
   edges.insert(edges.end(), options.cuts.begin(), options.cuts.end());
   edges.push_back(layers);
   for (size_t i = 0; i + 1 < edges.size(); ++i) {
-    std::vector<std::unique_ptr<Collective>> collectives = MakeInProcessCollectives(ranks_);
     for (int rank = 0; rank < ranks_; ++rank) {
-      collectives_.push_back(std::move(collectives[rank]));
-      std::unique_ptr<Device> device = options.make_device != nullptr ? options.make_device(i) : nullptr;
+      std::unique_ptr<Device> device =
+          options.make_device != nullptr ? options.make_device(i * ranks_ + rank) : nullptr;
       if (device == nullptr) {
         device = Must(CreateCpuDevice({.threads = options.threads, .activations = options.activations, .pin = false}));
       }
@@ -135,12 +134,22 @@ Pipeline::Pipeline(const OracleModel& model, const PipelineOptions& options) : r
                               .rank = rank,
                               .ranks = ranks_})));
     }
+    JoinRanks(options);
   }
   // Any order of blocks must do: 1, 8, 15, ... instead of 0, 1, 2.
   blocks_.resize(kBlocks);
   for (int64_t i = 0; i < kBlocks; ++i) {
     blocks_[i] = static_cast<int32_t>((7 * i + 1) % kBlocks);
   }
+}
+
+// Those of the slice that was made last.
+void Pipeline::JoinRanks(const PipelineOptions& options) {
+  std::vector<Device*> devices;
+  for (int rank = ranks_; rank > 0; --rank) devices.push_back(devices_[devices_.size() - rank].get());
+  auto joined = options.join_ranks != nullptr ? options.join_ranks(devices) : MakeInProcessCollectives(ranks_);
+  for (auto& collective : joined) collectives_.push_back(std::move(collective));
+  BARN_CHECK(collectives_.size() == devices_.size());
 }
 
 void Pipeline::Restart() {

@@ -50,8 +50,10 @@ struct PipelineOptions {
   int threads = 1;
   int ranks = 1;                   // Of every slice, each on a thread of its own.
   int64_t host_expert_layers = 0;  // Of every slice, on a CPU device beside its own; at most as many as it has.
-  // For a slice of this index. Null: a CPU device.
+  // For a slice of this index, counting the ranks of each. Null: a CPU device.
   std::function<std::unique_ptr<Device>(size_t slice)> make_device = nullptr;
+  // What joins the ranks of a slice. Null: this process's memory.
+  std::function<std::vector<std::unique_ptr<Collective>>(std::span<Device* const>)> join_ranks = nullptr;
   WeightSource* weights = nullptr;  // Null: the model's own.
 };
 
@@ -86,6 +88,7 @@ class Pipeline {
   std::vector<float> Forward(size_t slice, const StepInput& input, int64_t rows);
   LogitRows ForwardToLogits(const StepInput& input, std::span<const int32_t> logit_rows);
   // Calls run(slice, its collective) for every rank of a slice, each on a thread.
+  void JoinRanks(const PipelineOptions& options);
   void EveryRank(size_t slice, const std::function<void(int rank, Slice&, Collective*)>& run);
 
   const int ranks_;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/devices.h"
+#include "sharding/rank_link.h"
 #include "tests/worker/service/worker_fixture.h"
 
 // Workers with a simulated GPU over the real wire. The model is F32 throughout, so that a logit differs from the CPU's
@@ -89,8 +90,10 @@ TEST(WorkerGpu, AnswersAsTheCpu) {
   const auto peer = coordinator.AwaitPeer(0);
   ASSERT_TRUE(peer);
   EXPECT_EQ(peer->hello().device(), "simt:0 simulated, 32 MiB");
-  EXPECT_EQ(peer->hello().memory_bytes(), kGpuBytes * 85 / 100);
-  EXPECT_EQ(peer->hello().rank_address(), "");  // What ranks exchange lies in the host's memory.
+  EXPECT_EQ(peer->hello().memory_bytes(), kGpuBytes * 97 / 100);
+  const RankLink link = ParseRankLink(peer->hello().rank_address());
+  EXPECT_EQ(link.missing, "NCCL: none for simt:0 simulated, 32 MiB; BARN_NCCL names one");
+  EXPECT_EQ(link.device, "simt:0");
   peer->Send(LoadMessage({}));
   const auto loaded = peer->NextLoadResult();
   ASSERT_TRUE(loaded && loaded->code() == 0) << loaded->error();
