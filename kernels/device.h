@@ -104,8 +104,8 @@ struct ExpertMatrices {
 // Keys and values of one layer in blocks of block_tokens positions, a head's rows of a block together.
 // k: [blocks, kv_heads, block_tokens, k_width], v: [blocks, kv_heads, block_tokens, v_width].
 // With v_is_k_prefix (MLA) v is null and the value is the first v_width elements of the key.
-// With kQ8_0 they are int8 codes, and beside them lie the f16 scales of 32 elements each:
-// k_scales: [blocks, kv_heads, block_tokens, Q8Scales(k_width)], v_scales likewise; null with other types.
+// With kQ8_0 and kQ4_0 they are codes, KvCodeBytes of each row, and beside them lie the f16 scales of 32 elements each:
+// k_scales: [blocks, kv_heads, block_tokens, KvScales(k_width)], v_scales likewise; null with other types.
 struct KvLayer {
   KvType type = KvType::kF16;
   void* k = nullptr;

@@ -19,7 +19,7 @@ namespace barn {
 struct ModelOptions {
   std::string model;           // As the user names it; empty: the embedded one.
   int64_t context_tokens = 0;  // 0: chosen by the planner.
-  std::string kv_type;         // "f16", "f32", "q8_0" or empty: f16, and f32 when BARN_ACTIVATIONS is f32.
+  std::string kv_type;         // "f16", "f32", "q8_0", "q4_0" or empty: f16, and f32 when BARN_ACTIVATIONS is f32.
   bool deterministic = false;  // See CoreOptions.
   PlanObjective objective = PlanObjective::kBoth;
 };

@@ -156,18 +156,18 @@ class ChunkAttention {
     for (int64_t j = range.begin; j < range.end; ++j) scores[j] -= slope * static_cast<float>(std::abs(own - j));
   }
 
-  // Few queries take codes of 8 bits where they lie; for more it is worth converting each key and value once. No clear
+  // Few queries take codes where they lie; for more it is worth converting each key and value once. No clear
   // gain was measured for halves, which are always converted.
   bool Direct() const {
     const KvLayer& kv = *args_.kv;
-    return kv.type == KvType::kQ8_0 && item_.queries() <= kDirectQueriesMax && kv.k_width % 32 == 0 &&
-           kv.v_width % 32 == 0;
+    return KvHasScales(kv.type) && item_.queries() <= kDirectQueriesMax && kv.k_width % 32 == 0 && kv.v_width % 32 == 0;
   }
 
-  // Of `count` rows of `width` codes.
+  // Of the codes of `count` rows of `width` elements.
   void Prefetch(const void* const* rows, int64_t count, int64_t width) const {
+    const int64_t bytes = KvCodeBytes(args_.kv->type, width);
     for (int64_t i = 0; i < count; ++i) {
-      for (int64_t at = 0; at < width; at += 64) __builtin_prefetch(static_cast<const std::byte*>(rows[i]) + at, 0, 2);
+      for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const std::byte*>(rows[i]) + at, 0, 2);
     }
   }
 
@@ -176,11 +176,12 @@ class ChunkAttention {
     const uint16_t* scales[kChunk + 8];
     const int64_t count = seen_.end - seen_.begin;
     reader_.KeyRows(first_ + seen_.begin, first_ + seen_.end, rows, scales);
+    const auto scores = args_.kv->type == KvType::kQ4_0 ? kernels_.scores_q4 : kernels_.scores_q8;
     for (int64_t i = count; i % 8 != 0; ++i) rows[i] = rows[count - 1], scales[i] = scales[count - 1];
     for (int64_t i = 0; i < count; i += 8) {
       Prefetch(rows + i + kAhead, std::clamp<int64_t>(count - i - kAhead, 0, 8), args_.kv->k_width);
       ScoreTile(seen_.begin + i, 8, args_.kv->k_width, [&](const float* q, int64_t m, float* out, int64_t stride) {
-        kernels_.scores_q8(q, m, {rows + i, scales + i}, 8, args_.kv->k_width, out, stride);
+        scores(q, m, {rows + i, scales + i}, 8, args_.kv->k_width, out, stride);
       });
     }
   }
@@ -189,6 +190,7 @@ class ChunkAttention {
     const void* rows[kChunk];
     const uint16_t* scales[kChunk];
     reader_.ValueRows(first_ + seen_.begin, first_ + seen_.end, rows, scales);
+    const auto weighted_sum = args_.kv->type == KvType::kQ4_0 ? kernels_.weighted_sum_q4 : kernels_.weighted_sum_q8;
     const int64_t width = args_.kv->v_width;
     for (int64_t t = seen_.begin; t < seen_.end; t += 8) {
       const Range tile = {t, std::min(t + 8, seen_.end)};
@@ -196,9 +198,8 @@ class ChunkAttention {
       Prefetch(rows + at + kAhead, std::clamp<int64_t>(seen_.end - t - kAhead, 0, 8), width);
       ForRowsOfTile(tile, [&](int64_t row, int64_t count, Range range) {
         const int64_t first = at + range.begin - t;
-        kernels_.weighted_sum_q8(scratch_.scores + row * item_.heads * kChunk + range.begin, kChunk,
-                                 count * item_.heads, {rows + first, scales + first}, range.end - range.begin, width,
-                                 acc + row * item_.heads * width);
+        weighted_sum(scratch_.scores + row * item_.heads * kChunk + range.begin, kChunk, count * item_.heads,
+                     {rows + first, scales + first}, range.end - range.begin, width, acc + row * item_.heads * width);
       });
     }
   }

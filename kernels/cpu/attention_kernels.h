@@ -14,8 +14,9 @@ struct AttentionKernels {
   using V = typename Vec::V;
   static constexpr int kLanes = Vec::kLanes;
 
-  // Keys or values as they lie in memory. Load gives the lanes from column w + c * kLanes of row j; w is a multiple of
-  // kStep, or c is 0. The lanes of kStep columns are worth loading together.
+  // Keys or values as they lie in memory. Load gives the lanes from column w + c * kLanes of row j, where those from w
+  // on to the last that is loaded beside them are all of one kStep, or w is a multiple of kStep. The lanes of kStep
+  // columns are worth loading together.
   struct FloatRows {
     static constexpr int kStep = kLanes;
     const float* rows;
@@ -31,6 +32,18 @@ struct AttentionKernels {
     V Load(int64_t j, int64_t w, int c) const {
       const V scale = Vec::SetHalf(scales[j][w / 32 + c * kLanes / 32]);
       return Vec::Mul(scale, Vec::LoadBytes(static_cast<const int8_t*>(rows[j]) + w + c * kLanes));
+    }
+  };
+
+  struct Q4Rows {
+    static constexpr int kStep = 32;
+    const void* const* rows;
+    const uint16_t* const* scales;
+    Q4Rows From(int64_t j) const { return {rows + j, scales + j}; }
+    V Load(int64_t j, int64_t w, int c) const {
+      const int64_t block = w / 32 + c * kLanes / 32;
+      return Vec::LoadNibbles(static_cast<const uint8_t*>(rows[j]) + 16 * block, w % 32 + c * kLanes % 32,
+                              Vec::SetHalf(scales[j][block]));
     }
   };
 
@@ -98,6 +111,10 @@ struct AttentionKernels {
                        int64_t out_stride) {
     ScoresOf(q, m, Q8Rows{k.rows, k.scales}, n, width, out, out_stride);
   }
+  static void ScoresQ4(const float* q, int64_t m, const KvRowPointers& k, int64_t n, int64_t width, float* out,
+                       int64_t out_stride) {
+    ScoresOf(q, m, Q4Rows{k.rows, k.scales}, n, width, out, out_stride);
+  }
 
   static void Softmax(float* s, int64_t begin, int64_t end, float softcap, float* max, float* sum) {
     const int64_t low = begin / 16 * 16;
@@ -148,7 +165,8 @@ struct AttentionKernels {
 
   template <int kQueries, int kVectors, class Rows>
   static void WeighRows(const float* p, int64_t p_stride, const Rows& v, int64_t n, int64_t width, float* acc) {
-    constexpr int kTogether = kVectors * kLanes % Rows::kStep == 0 ? kVectors : 1;
+    constexpr int kColumns = kVectors * kLanes;
+    constexpr int kTogether = kColumns % Rows::kStep == 0 || Rows::kStep % kColumns == 0 ? kVectors : 1;
     int64_t w = 0;
     for (; w + kTogether * kLanes <= width; w += kTogether * kLanes) {
       WeighTile<kQueries, kTogether>(p, p_stride, v, w, n, width, acc);
@@ -174,6 +192,10 @@ struct AttentionKernels {
   static void WeightedSumQ8(const float* p, int64_t p_stride, int64_t m, const KvRowPointers& v, int64_t n,
                             int64_t width, float* acc) {
     WeightedSumOf(p, p_stride, m, Q8Rows{v.rows, v.scales}, n, width, acc);
+  }
+  static void WeightedSumQ4(const float* p, int64_t p_stride, int64_t m, const KvRowPointers& v, int64_t n,
+                            int64_t width, float* acc) {
+    WeightedSumOf(p, p_stride, m, Q4Rows{v.rows, v.scales}, n, width, acc);
   }
 
   static void Merge(float* acc, float acc_scale, const float* part, float part_scale, int64_t n) {

@@ -19,7 +19,7 @@ struct RopeRow {
   float magnitude;
 };
 
-// Rows of Q8_0 keys or values where the cache has them: a pointer to the codes of each and one to its scales.
+// Rows of Q8_0 or Q4_0 keys or values where the cache has them: a pointer to the codes of each and one to its scales.
 struct KvRowPointers {
   const void* const* rows;
   const uint16_t* const* scales;
@@ -56,6 +56,12 @@ struct FloatKernels {
   // every instruction set. A NaN makes its 32 values NaN; values beyond 127 * 65504 become that.
   void (*float_to_q8)(const float* x, int8_t* codes, uint16_t* scales, int64_t n);
   void (*q8_to_float)(const int8_t* codes, const uint16_t* scales, float* out, int64_t n);
+  // Q4_0 in planes, 16 bytes of codes for 32 values: value i is scales[i / 32] * (code - 8), the code of value i of a
+  // block being the low half of byte i, of value i + 16 the high half. As in GGUF the scale is the value of largest
+  // magnitude / -8 (of +-m the negative one), so that value has code 0; here it is rounded to f16 first, as for Q8_0,
+  // and all values behind n of a block are stored as 0. NaN as above; values beyond 8 * 65504 become that.
+  void (*float_to_q4)(const float* x, uint8_t* codes, uint16_t* scales, int64_t n);
+  void (*q4_to_float)(const uint8_t* codes, const uint16_t* scales, float* out, int64_t n);
 
   // out[i * out_stride + j] = q[i] . k[j] for i < m, j < n. q: [m, width], k: [n, width]; n % 8 == 0, width % 16 == 0.
   void (*scores)(const float* q, int64_t m, const float* k, int64_t n, int64_t width, float* out, int64_t out_stride);
@@ -69,6 +75,11 @@ struct FloatKernels {
   void (*scores_q8)(const float* q, int64_t m, const KvRowPointers& k, int64_t n, int64_t width, float* out,
                     int64_t out_stride);
   void (*weighted_sum_q8)(const float* p, int64_t p_stride, int64_t m, const KvRowPointers& v, int64_t n, int64_t width,
+                          float* acc);
+  // And from Q4_0, with the bits of q4_to_float.
+  void (*scores_q4)(const float* q, int64_t m, const KvRowPointers& k, int64_t n, int64_t width, float* out,
+                    int64_t out_stride);
+  void (*weighted_sum_q4)(const float* p, int64_t p_stride, int64_t m, const KvRowPointers& v, int64_t n, int64_t width,
                           float* acc);
   // acc = acc * acc_scale + part * part_scale
   void (*merge)(float* acc, float acc_scale, const float* part, float part_scale, int64_t n);

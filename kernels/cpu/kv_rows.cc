@@ -19,7 +19,11 @@ void WriteRow(const FloatKernels& kernels, KvType type, const float* values, int
       std::memcpy(static_cast<float*>(elements) + row * width, values, width * sizeof(float));
       return;
     case KvType::kQ8_0:
-      kernels.float_to_q8(values, static_cast<int8_t*>(elements) + row * width, scales + row * Q8Scales(width), width);
+      kernels.float_to_q8(values, static_cast<int8_t*>(elements) + row * width, scales + row * KvScales(width), width);
+      return;
+    case KvType::kQ4_0:
+      kernels.float_to_q4(values, static_cast<uint8_t*>(elements) + row * KvCodeBytes(type, width),
+                          scales + row * KvScales(width), width);
       return;
   }
 }
@@ -57,12 +61,12 @@ void CopyKvBlocks(const KvLayer& kv, std::span<const KvBlockCopy> copies) {
                   static_cast<size_t>(rows * row_bytes));
     }
   };
-  const int64_t scale_bytes = kv.type == KvType::kQ8_0 ? int64_t{sizeof(uint16_t)} : 0;
-  copy(kv.k, kv.k_width * KvElementBytes(kv.type));
-  copy(kv.k_scales, Q8Scales(kv.k_width) * scale_bytes);
+  const int64_t scale_bytes = KvHasScales(kv.type) ? int64_t{sizeof(uint16_t)} : 0;
+  copy(kv.k, KvCodeBytes(kv.type, kv.k_width));
+  copy(kv.k_scales, KvScales(kv.k_width) * scale_bytes);
   if (kv.v_is_k_prefix) return;
-  copy(kv.v, kv.v_width * KvElementBytes(kv.type));
-  copy(kv.v_scales, Q8Scales(kv.v_width) * scale_bytes);
+  copy(kv.v, KvCodeBytes(kv.type, kv.v_width));
+  copy(kv.v_scales, KvScales(kv.v_width) * scale_bytes);
 }
 
 void KvReader::Keys(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const {
@@ -83,13 +87,14 @@ void KvReader::ValueRows(int64_t begin, int64_t end, const void** rows, const ui
 
 void KvReader::Locate(const Plane& plane, int64_t begin, int64_t end, const void** rows,
                       const uint16_t** scales) const {
-  BARN_CHECK(kv_.type == KvType::kQ8_0);
+  BARN_CHECK(KvHasScales(kv_.type));
+  const int64_t row_bytes = KvCodeBytes(kv_.type, plane.stored_width);
   while (begin < end) {
     const int64_t first = KvRow(kv_, blocks_, begin, kv_head_);
     const int64_t count = std::min(end - begin, kv_.block_tokens - begin % kv_.block_tokens);  // In one block.
     for (int64_t row = first; row < first + count; ++row) {
-      *rows++ = static_cast<const int8_t*>(plane.elements) + row * plane.stored_width;
-      *scales++ = plane.scales + row * Q8Scales(plane.stored_width);
+      *rows++ = static_cast<const std::byte*>(plane.elements) + row * row_bytes;
+      *scales++ = plane.scales + row * KvScales(plane.stored_width);
     }
     begin += count;
   }
@@ -106,21 +111,26 @@ void KvReader::ReadRow(const Plane& plane, int64_t width, int64_t row, float* ou
       return;
     case KvType::kQ8_0:
       kernels_.q8_to_float(static_cast<const int8_t*>(plane.elements) + first,
-                           plane.scales + row * Q8Scales(plane.stored_width), out, width);
+                           plane.scales + row * KvScales(plane.stored_width), out, width);
+      return;
+    case KvType::kQ4_0:
+      kernels_.q4_to_float(
+          static_cast<const uint8_t*>(plane.elements) + row * KvCodeBytes(kv_.type, plane.stored_width),
+          plane.scales + row * KvScales(plane.stored_width), out, width);
       return;
   }
 }
 
 void KvReader::Read(const Plane& plane, int64_t width, int64_t begin, int64_t end, int64_t next_end, float* out,
                     int64_t stride) const {
-  const int64_t element_bytes = KvElementBytes(kv_.type);
+  const int64_t row_bytes = KvCodeBytes(kv_.type, plane.stored_width), read_bytes = KvCodeBytes(kv_.type, width);
   for (int64_t p = begin; p < end; ++p, out += stride) {
     // The next positions may lie in another block, which the hardware cannot foresee.
     const int64_t ahead = p + (end - begin);
     if (ahead < next_end) {
-      const auto* next = static_cast<const std::byte*>(plane.elements) +
-                         KvRow(kv_, blocks_, ahead, kv_head_) * plane.stored_width * element_bytes;
-      for (int64_t byte = 0; byte < width * element_bytes; byte += 64) __builtin_prefetch(next + byte, 0, 2);
+      const auto* next =
+          static_cast<const std::byte*>(plane.elements) + KvRow(kv_, blocks_, ahead, kv_head_) * row_bytes;
+      for (int64_t byte = 0; byte < read_bytes; byte += 64) __builtin_prefetch(next + byte, 0, 2);
     }
     ReadRow(plane, width, KvRow(kv_, blocks_, p, kv_head_), out);
     std::fill(out + width, out + stride, 0.0f);

@@ -14,15 +14,9 @@ inline int64_t KvRow(const KvLayer& kv, std::span<const int32_t> blocks, int64_t
   return (blocks[position / kv.block_tokens] * kv.kv_heads + kv_head) * kv.block_tokens + position % kv.block_tokens;
 }
 
-// Bytes of an element; the scales of Q8_0 lie elsewhere.
-inline int64_t KvElementBytes(KvType type) {
-  if (type == KvType::kQ8_0) return 1;
-  return type == KvType::kF16 ? 2 : 4;
-}
-
 // Writes rows [row_begin, row_end) of k [T, kv_heads * k_width] and v [T, kv_heads * v_width] to their KV blocks.
-// f16 values beyond the largest finite half become that half, so that no infinity enters the cache; for Q8_0 see
-// FloatKernels::float_to_q8.
+// f16 values beyond the largest finite half become that half, so that no infinity enters the cache; for Q8_0
+// and Q4_0 see FloatKernels::float_to_q8 and float_to_q4.
 void WriteKvRows(Isa isa, const KvLayer& kv, std::span<const SequenceRows> sequences, Tensor k, Tensor v,
                  int64_t row_begin, int64_t row_end);
 
@@ -39,7 +33,7 @@ class KvReader {
   void Keys(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const;
   void Values(int64_t begin, int64_t end, int64_t next_end, float* out, int64_t stride) const;
 
-  // Where the codes and scales of Q8_0 keys or values of positions [begin, end) lie.
+  // Where the codes and scales of Q8_0 or Q4_0 keys or values of positions [begin, end) lie.
   void KeyRows(int64_t begin, int64_t end, const void** rows, const uint16_t** scales) const;
   void ValueRows(int64_t begin, int64_t end, const void** rows, const uint16_t** scales) const;
 

@@ -233,54 +233,6 @@ struct RowKernels {
     Vec::StoreHalf(lanes, bounded(LoadPart(x + i, n - i)));
     for (int64_t j = i; j < n; ++j) out[j] = lanes[j - i];
   }
-
-  // 32 values. The scale is rounded to f16 first and the codes are taken with what remains of it.
-  static void QuantizeBlock(const float* x, int8_t* codes, uint16_t* scale) {
-    const V limit = Vec::Set(127.0f * 65504.0f);
-    const auto bounded = [&](int i) {
-      return Vec::Max(Vec::Sub(Vec::Set(0.0f), limit), Vec::Min(limit, Vec::Load(x + i)));
-    };
-    V most = Vec::Set(0.0f);
-    V nan = Vec::Set(0.0f);  // 0 unless one of the values is NaN, which Max passes over.
-    for (int i = 0; i < 32; i += kLanes) {
-      most = Vec::Max(Vec::Abs(bounded(i)), most);
-      nan = Vec::MulAdd(bounded(i), Vec::Set(0.0f), nan);
-    }
-    uint16_t halves[kLanes];
-    Vec::StoreHalf(halves, Vec::Set(Vec::MaxLane(most) / 127.0f + Vec::Sum(nan)));
-    *scale = halves[0];
-    const V rounded = Vec::SetHalf(halves[0]);
-    const V inverse = Vec::SelectLess(Vec::Set(0.0f), rounded, Vec::Div(Vec::Set(1.0f), rounded), Vec::Set(0.0f));
-    for (int i = 0; i < 32; i += kLanes) {
-      const V exact = Vec::Max(Vec::Mul(bounded(i), inverse), Vec::Set(-127.0f));
-      Vec::StoreBytes(codes + i, Vec::Round(Vec::Min(exact, Vec::Set(127.0f))));
-    }
-  }
-  static void FloatsToQ8(const float* x, int8_t* codes, uint16_t* scales, int64_t n) {
-    int64_t i = 0;
-    for (; i + 32 <= n; i += 32) QuantizeBlock(x + i, codes + i, scales++);
-    if (i == n) return;
-    float values[32] = {};
-    int8_t rest[32];
-    for (int64_t j = i; j < n; ++j) values[j - i] = x[j];
-    QuantizeBlock(values, rest, scales);
-    for (int64_t j = i; j < n; ++j) codes[j] = rest[j - i];
-  }
-  static void Q8ToFloats(const int8_t* codes, const uint16_t* scales, float* out, int64_t n) {
-    int64_t i = 0;
-    for (; i + 32 <= n; i += 32) {
-      const V scale = Vec::SetHalf(*scales++);
-      for (int j = 0; j < 32; j += kLanes) Vec::Store(out + i + j, Vec::Mul(scale, Vec::LoadBytes(codes + i + j)));
-    }
-    if (i == n) return;
-    int8_t rest[32] = {};
-    for (int64_t j = i; j < n; ++j) rest[j - i] = codes[j];
-    const V scale = Vec::SetHalf(*scales);
-    for (int64_t j = i; j < n; j += kLanes) {
-      const V values = Vec::Mul(scale, Vec::LoadBytes(rest + (j - i)));
-      StorePart(out + j, values, n - j < kLanes ? n - j : kLanes);
-    }
-  }
 };
 
 }  // namespace barn

@@ -57,6 +57,11 @@ struct VecAvx2 {
     const __m128i shorts = _mm_packs_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256(ints, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(shorts, shorts));
   }
+  static V LoadNibbles(const uint8_t* block, int64_t at, V scale) {
+    const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(block + at % 16)));
+    const __m256i codes = at < 16 ? _mm256_and_si256(bytes, _mm256_set1_epi32(15)) : _mm256_srli_epi32(bytes, 4);
+    return _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(codes), _mm256_mul_ps(scale, _mm256_set1_ps(-8.0f)));
+  }
 };
 
 }  // namespace barn

@@ -60,6 +60,13 @@ struct VecAvx512 {
   static void StoreBytes(int8_t* p, V v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
   }
+  // The sixteen values that a code may mean, found by the low four bits of each lane.
+  static V LoadNibbles(const uint8_t* block, int64_t at, V scale) {
+    const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512 values = _mm512_fmadd_ps(scale, codes, _mm512_mul_ps(scale, _mm512_set1_ps(-8.0f)));
+    const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block)));
+    return _mm512_permutexvar_ps(at < 16 ? bytes : _mm512_srli_epi32(bytes, 4), values);
+  }
 };
 
 }  // namespace barn

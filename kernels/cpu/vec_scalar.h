@@ -47,6 +47,11 @@ struct VecScalar {
   static V SetHalf(uint16_t half) { return HalfToFloat(half); }
   static V LoadBytes(const int8_t* p) { return *p; }
   static void StoreBytes(int8_t* p, V v) { *p = static_cast<int8_t>(v); }  // Of whole numbers in [-128, 127].
+  // Values at .. at + kLanes - 1 of a Q4_0 block of 32, scale * code - 8 * scale, which is exact and never -0.
+  static V LoadNibbles(const uint8_t* block, int64_t at, V scale) {
+    const int code = at < 16 ? block[at] & 15 : block[at - 16] >> 4;
+    return scale * static_cast<float>(code) + scale * -8.0f;
+  }
 };
 
 }  // namespace barn

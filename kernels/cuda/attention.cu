@@ -123,10 +123,16 @@ __device__ __forceinline__ float2 LoadPair(KvType type, const Plane& plane, int6
                        HalfToFloat(static_cast<uint16_t>(pair >> 16)));
   }
   if (type == KvType::kF32) return Ld(reinterpret_cast<const float2*>(static_cast<const float*>(plane.elements) + at));
-  const uint16_t pair = Ld(reinterpret_cast<const uint16_t*>(static_cast<const int8_t*>(plane.elements) + at));
-  const float scale = HalfToFloat(Ld(plane.scales + row * ScalesOfRow(plane.width) + c / 32));
-  return make_float2(scale * static_cast<float>(static_cast<int8_t>(pair & 0xff)),
-                     scale * static_cast<float>(static_cast<int8_t>(pair >> 8)));
+  const int64_t block = row * ScalesOfRow(plane.width) + c / 32;
+  const float scale = HalfToFloat(Ld(plane.scales + block));
+  const bool nibbles = type == KvType::kQ4_0;
+  const int64_t byte = nibbles ? block * 16 + c % 16 : at;
+  const uint32_t pair = Ld(reinterpret_cast<const uint16_t*>(static_cast<const uint8_t*>(plane.elements) + byte));
+  // A code of 4 bits in the upper half of a byte, with its highest bit turned over, is 16 times (code - 8) as an int8.
+  const uint32_t codes = nibbles ? (c % 32 < 16 ? pair << 4 & 0xf0f0 : pair & 0xf0f0) ^ 0x8080 : pair;
+  const float unit = nibbles ? scale * 0.0625f : scale;
+  return make_float2(unit * static_cast<float>(static_cast<int8_t>(codes & 0xff)),
+                     unit * static_cast<float>(static_cast<int8_t>(codes >> 8)));
 }
 
 // The queries times the scale, zeros behind each.

@@ -5,8 +5,9 @@
 
 namespace barn::gpu {
 
-// Q8Scales of a row, for kernels.
-__device__ __forceinline__ int64_t ScalesOfRow(int64_t width) { return (width + kQ8Block - 1) / kQ8Block; }
+// KvScales of a row, and with Q4_0 its bytes of codes, for kernels.
+__device__ __forceinline__ int64_t ScalesOfRow(int64_t width) { return (width + kKvScaleSpan - 1) / kKvScaleSpan; }
+__device__ __forceinline__ int64_t NibbleBytesOfRow(int64_t width) { return 16 * ScalesOfRow(width); }
 
 // The row of a plane, counted in heads' rows, of a position whose sequence has the block table `blocks`.
 __device__ __forceinline__ int64_t KvRow(const KvPlanes& kv, const int32_t* blocks, int32_t position, int64_t kv_head) {

@@ -19,7 +19,51 @@ struct Plane {
   int64_t width;
 };
 
-// One unit of 32 elements of a row, an element to a lane; inside: this lane has one.
+// The scale is rounded to f16 and the codes are taken with what remains of it; a unit with a NaN has no other.
+struct UnitScale {
+  uint16_t half;
+  float inverse;
+};
+__device__ __forceinline__ UnitScale RoundScale(float scale, bool is_number) {
+  const uint16_t half = is_number ? FloatToHalf(scale) : static_cast<uint16_t>(0x7e00);
+  const float rounded = HalfToFloat(half);
+  return {half, fabsf(rounded) > 0 ? 1.0f / rounded : 0.0f};
+}
+
+// As FloatKernels::float_to_q8 of the CPU does it.
+__device__ __forceinline__ void WriteUnitQ8(const Plane& plane, int64_t row, uint32_t unit, float value,
+                                            bool inside BARN_SITE_PARAM) {
+  const uint32_t lane = threadIdx.x % 32;
+  const float bounded = Bounded(value, 127.0f * kHalfMax);
+  const float largest = WarpMax(bounded == bounded ? fabsf(bounded) : INFINITY BARN_SITE);
+  const bool is_number = largest < INFINITY;
+  const UnitScale scale = RoundScale(largest / 127.0f, is_number);
+  const float exact = is_number ? Bounded(bounded * scale.inverse, 127.0f) : 0.0f;
+  const auto code = static_cast<int8_t>(__float2int_rn(exact));
+  if (inside) St(static_cast<int8_t*>(plane.elements) + row * plane.width + unit * 32 + lane, code);
+  if (lane == 0) St(plane.scales + row * ScalesOfRow(plane.width) + unit, scale.half);
+}
+
+// As float_to_q4; what lies behind the row's end is 0.
+__device__ __forceinline__ void WriteUnitQ4(const Plane& plane, int64_t row, uint32_t unit,
+                                            float value BARN_SITE_PARAM) {
+  const uint32_t lane = threadIdx.x % 32;
+  const float bounded = Bounded(value, 8.0f * kHalfMax);
+  const bool own_is_number = bounded == bounded;
+  const float most = WarpMax(own_is_number ? bounded : INFINITY BARN_SITE);
+  const float least = WarpMax(own_is_number ? -bounded : INFINITY BARN_SITE);
+  const bool is_number = most < INFINITY;
+  const float signed_scale = (least >= most ? least : -most) / 8.0f + 0.0f;  // Not -0 for a unit of zeros.
+  const UnitScale scale = RoundScale(signed_scale, is_number);
+  const float exact = is_number ? fmaxf(fminf(bounded * scale.inverse, 7.0f), -8.0f) : 0.0f;
+  const int code = __float2int_rn(exact) + 8;
+  const int other = __shfl_xor_sync(0xffffffff, code, 16 BARN_SITE);
+  uint8_t* codes = static_cast<uint8_t*>(plane.elements) + row * NibbleBytesOfRow(plane.width) + unit * 16;
+  if (lane < 16) St(codes + lane, static_cast<uint8_t>(code | other << 4));
+  if (lane == 0) St(plane.scales + row * ScalesOfRow(plane.width) + unit, scale.half);
+}
+
+// One unit of 32 elements of a row, an element to a lane; inside: this lane has one, else the value is 0.
 __device__ __forceinline__ void WriteUnit(KvType type, const Plane& plane, int64_t row, uint32_t unit, float value,
                                           bool inside BARN_SITE_PARAM) {
   const int64_t at = row * plane.width + unit * 32 + threadIdx.x % 32;
@@ -31,15 +75,8 @@ __device__ __forceinline__ void WriteUnit(KvType type, const Plane& plane, int64
     if (inside) St(static_cast<float*>(plane.elements) + at, value);
     return;
   }
-  // The scale is rounded to f16 first and the codes are taken with what remains of it.
-  const float bounded = inside ? Bounded(value, 127.0f * kHalfMax) : 0.0f;
-  const float largest = WarpMax(bounded == bounded ? fabsf(bounded) : INFINITY BARN_SITE);
-  const uint16_t scale = largest < INFINITY ? FloatToHalf(largest / 127.0f) : static_cast<uint16_t>(0x7e00);
-  const float rounded = HalfToFloat(scale);
-  const float inverse = rounded > 0 ? 1.0f / rounded : 0.0f;
-  const float exact = largest < INFINITY ? Bounded(bounded * inverse, 127.0f) : 0.0f;
-  if (inside) St(static_cast<int8_t*>(plane.elements) + at, static_cast<int8_t>(__float2int_rn(exact)));
-  if (threadIdx.x % 32 == 0) St(plane.scales + row * ScalesOfRow(plane.width) + unit, scale);
+  if (type == KvType::kQ8_0) return WriteUnitQ8(plane, row, unit, value, inside BARN_SITE);
+  WriteUnitQ4(plane, row, unit, value BARN_SITE);
 }
 
 // A warp takes a unit; units of a row: those of all heads' keys, then of their values.
@@ -107,12 +144,11 @@ void WriteKv(const KvPlanes& kv, const StepRows& step, Rows k, Rows v, Stream st
 
 void CopyKvBlocks(const KvPlanes& kv, const int32_t* pairs, int64_t count, Stream stream) {
   const int64_t rows = kv.kv_heads * kv.block_tokens;
-  const int64_t element = kv.type == KvType::kQ8_0 ? 1 : kv.type == KvType::kF16 ? 2 : 4;
-  CopyPlane(kv.k, rows * kv.k_width * element, pairs, count, stream);
-  if (kv.type == KvType::kQ8_0) CopyPlane(kv.k_scales, rows * Q8Scales(kv.k_width) * 2, pairs, count, stream);
+  CopyPlane(kv.k, rows * KvCodeBytes(kv.type, kv.k_width), pairs, count, stream);
+  if (KvHasScales(kv.type)) CopyPlane(kv.k_scales, rows * KvScales(kv.k_width) * 2, pairs, count, stream);
   if (kv.v_is_k_prefix) return;
-  CopyPlane(kv.v, rows * kv.v_width * element, pairs, count, stream);
-  if (kv.type == KvType::kQ8_0) CopyPlane(kv.v_scales, rows * Q8Scales(kv.v_width) * 2, pairs, count, stream);
+  CopyPlane(kv.v, rows * KvCodeBytes(kv.type, kv.v_width), pairs, count, stream);
+  if (KvHasScales(kv.type)) CopyPlane(kv.v_scales, rows * KvScales(kv.v_width) * 2, pairs, count, stream);
 }
 
 }  // namespace barn::gpu

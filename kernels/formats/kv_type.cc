@@ -3,7 +3,7 @@
 namespace barn {
 namespace {
 
-constexpr KvType kTypes[] = {KvType::kF16, KvType::kF32, KvType::kQ8_0};
+constexpr KvType kTypes[] = {KvType::kF16, KvType::kF32, KvType::kQ8_0, KvType::kQ4_0};
 
 }  // namespace
 
@@ -15,6 +15,8 @@ std::string_view KvTypeName(KvType type) {
       return "f32";
     case KvType::kQ8_0:
       return "q8_0";
+    case KvType::kQ4_0:
+      return "q4_0";
   }
   return "?";
 }

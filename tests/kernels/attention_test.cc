@@ -65,12 +65,30 @@ const Case kCases[] = {
      .v_width = 80,
      .type = KvType::kQ8_0,
      .v_is_k_prefix = true},
+    {.name = "gqa q4_0", .type = KvType::kQ4_0},
+    {.name = "one kv head q4_0", .heads = 4, .kv_heads = 1, .k_width = 256, .v_width = 256, .type = KvType::kQ4_0},
+    {.name = "odd widths q4_0",
+     .heads = 6,
+     .kv_heads = 3,
+     .k_width = 80,
+     .v_width = 72,
+     .type = KvType::kQ4_0,
+     .window = 100,
+     .block_tokens = 7},
+    {.name = "latent q4_0",
+     .heads = 20,
+     .kv_heads = 1,
+     .k_width = 96,
+     .v_width = 80,
+     .type = KvType::kQ4_0,
+     .v_is_k_prefix = true},
 };
 
 // A sequence comes in one step.
 const Case kBothWays[] = {
     {.name = "both ways", .both_ways = true},
     {.name = "both ways, q8_0", .type = KvType::kQ8_0, .both_ways = true},
+    {.name = "both ways, q4_0", .type = KvType::kQ4_0, .both_ways = true},
     {.name = "both ways, odd widths",
      .heads = 3,
      .kv_heads = 3,
@@ -107,8 +125,8 @@ class World {
     // Bytes 0xff are NaN in floats and scales: a read of a position that was never written shows.
     k_cache_.assign(rows * c.k_width * 4, std::byte{0xff});
     v_cache_.assign(rows * c.v_width * 4, std::byte{0xff});
-    k_scales_.assign(rows * Q8Scales(c.k_width), 0xffff);
-    v_scales_.assign(rows * Q8Scales(c.v_width), 0xffff);
+    k_scales_.assign(rows * KvScales(c.k_width), 0xffff);
+    v_scales_.assign(rows * KvScales(c.v_width), 0xffff);
     kv_ = {.type = c.type,
            .k = k_cache_.data(),
            .v = c.v_is_k_prefix ? nullptr : v_cache_.data(),
@@ -199,6 +217,7 @@ class World {
     const FloatKernels& kernels = FloatKernelsFor(Isa::kScalar);
     std::vector<float> stored = values;
     std::vector<int8_t> codes(width);
+    std::vector<uint8_t> nibbles(KvCodeBytes(KvType::kQ4_0, width));
     std::vector<uint16_t> halves(width);  // Or scales.
     for (size_t at = 0; at < values.size(); at += width) {
       if (c_.type == KvType::kF16) {
@@ -207,6 +226,9 @@ class World {
       } else if (c_.type == KvType::kQ8_0) {
         kernels.float_to_q8(&values[at], codes.data(), halves.data(), width);
         kernels.q8_to_float(codes.data(), halves.data(), &stored[at], width);
+      } else if (c_.type == KvType::kQ4_0) {
+        kernels.float_to_q4(&values[at], nibbles.data(), halves.data(), width);
+        kernels.q4_to_float(nibbles.data(), halves.data(), &stored[at], width);
       }
     }
     return stored;

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <memory>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "benchmark/benchmark.h"
@@ -18,23 +19,29 @@ constexpr int64_t kCols = 2048;
 
 std::unique_ptr<Device> MakeDevice() { return CreateCpuDevice({.threads = BenchThreads()}).value(); }
 
-// Grouped queries of Qwen3-30B-A3B: 32 heads, 4 of keys and values, 128 wide. The last `tokens` of `positions`.
+// Grouped queries of Qwen3-30B-A3B: 32 heads, 4 of keys and values, 128 wide. The last `tokens` of `positions`; with
+// kv_heads 8 four heads share each, and codes of 8 and 4 bits are read where they lie. `cache`: the KvType.
 void BM_Attention(benchmark::State& state) {
-  constexpr int64_t kHeads = 32, kKvHeads = 4, kWidth = 128, kBlock = 32;
-  const int64_t tokens = state.range(0), positions = state.range(1);
+  constexpr int64_t kHeads = 32, kWidth = 128, kBlock = 32;
+  const int64_t tokens = state.range(0), positions = state.range(1), kv_heads = state.range(2);
+  const auto type = static_cast<KvType>(state.range(3));
   const std::unique_ptr<Device> device = MakeDevice();
-  const int64_t kv_bytes = positions * kKvHeads * kWidth * 2;
+  const int64_t kv_bytes = positions * kv_heads * KvRowBytes(type, kWidth);
+  const int64_t code_bytes = positions * kv_heads * KvCodeBytes(type, kWidth);
   const auto k = device->AllocateKv(kv_bytes).value(), v = device->AllocateKv(kv_bytes).value();
   KvLayer kv;
+  kv.type = type;
   kv.k = k->data();
   kv.v = v->data();
+  kv.k_scales = reinterpret_cast<uint16_t*>(reinterpret_cast<std::byte*>(k->data()) + code_bytes);
+  kv.v_scales = reinterpret_cast<uint16_t*>(reinterpret_cast<std::byte*>(v->data()) + code_bytes);
   kv.block_tokens = kBlock;
-  kv.kv_heads = kKvHeads;
+  kv.kv_heads = kv_heads;
   kv.k_width = kv.v_width = kWidth;
   std::vector<int32_t> blocks(static_cast<size_t>(positions / kBlock));
   std::iota(blocks.begin(), blocks.end(), 0);
-  std::vector<float> rows = RandomActivations(positions * kKvHeads * kWidth, 1);
-  const Tensor all = {rows.data(), positions, kKvHeads * kWidth, kKvHeads * kWidth};
+  std::vector<float> rows = RandomActivations(positions * kv_heads * kWidth, 1);
+  const Tensor all = {rows.data(), positions, kv_heads * kWidth, kv_heads * kWidth};
   const SequenceRows filled = {.first_row = 0, .rows = positions, .first_position = 0, .blocks = blocks};
   device->WriteKv(kv, {&filled, 1}, all, all);
   std::vector<float> q = RandomActivations(tokens * kHeads * kWidth, 2), out(q.size());
@@ -47,6 +54,7 @@ void BM_Attention(benchmark::State& state) {
   args.heads = kHeads;
   args.scale = 0.088f;
   for (auto _ : state) device->Attention(args);
+  state.SetLabel(std::string(KvTypeName(type)));
   ReportBytes(state, 2 * kv_bytes);
   // Two products of a query with a key or value for each position that it sees.
   const double seen = static_cast<double>(positions) - 0.5 * static_cast<double>(tokens - 1);
@@ -124,12 +132,13 @@ void BM_RankLogits(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * kVocabulary);
 }
 
+const std::vector<int64_t> kCaches = {static_cast<int64_t>(KvType::kF16), static_cast<int64_t>(KvType::kQ8_0),
+                                      static_cast<int64_t>(KvType::kQ4_0)};
 BENCHMARK(BM_Attention)
-    ->ArgNames({"tokens", "positions"})
-    ->Args({1, 512})
-    ->Args({1, 32768})
-    ->Args({512, 512})
-    ->Args({512, 4096})
+    ->ArgNames({"tokens", "positions", "kv_heads", "cache"})
+    ->ArgsProduct({{1}, {512, 32768}, {4}, kCaches})
+    ->ArgsProduct({{1}, {32768}, {8}, kCaches})
+    ->ArgsProduct({{512}, {512, 4096}, {4}, kCaches})
     ->UseRealTime();
 BENCHMARK(BM_RmsNorm)->Arg(1)->Arg(512)->UseRealTime();
 BENCHMARK(BM_Rope)->Arg(1)->Arg(512)->UseRealTime();

@@ -71,9 +71,10 @@ void CheckPlan(const Model& model, const ShardPlan& plan, const std::vector<Plan
       const KvShape& shape = model.config.kv[static_cast<size_t>(layer)];
       const int64_t element_bytes = options.kv == KvType::kF32 ? 4 : options.kv == KvType::kF16 ? 2 : 1;
       int64_t token_bytes = shape.elements_per_token() * element_bytes;
-      // A scale of two bytes for 32 elements of a head, or for what is left of them.
+      // A scale of two bytes, and with Q4_0 16 of codes, for 32 elements of a head, or for what is left of them.
       const int64_t scales = (shape.k_width + 31) / 32 + (shape.v_width + 31) / 32;
       if (options.kv == KvType::kQ8_0) token_bytes += 2 * shape.kv_heads * scales;
+      if (options.kv == KvType::kQ4_0) token_bytes = (16 + 2) * shape.kv_heads * scales;
       kv_bytes += token_bytes * plan.context_tokens;
     }
     EXPECT_EQ(alone.kv_bytes, kv_bytes);
@@ -103,7 +104,7 @@ TEST(PlanShards, RandomModelsAndNodes) {
     for (int64_t n = pick(1, 6); n > 0; --n) memory.push_back(pick(100'000, 2'000'000));
     const std::vector<PlanNode> nodes = Nodes(memory);
     const PlanOptions options{.context_tokens = pick(0, 3) == 0 ? 0 : pick(1, 2000),
-                              .kv = std::array{KvType::kF16, KvType::kF32, KvType::kQ8_0}[pick(0, 2)],
+                              .kv = std::array{KvType::kF16, KvType::kF32, KvType::kQ8_0, KvType::kQ4_0}[pick(0, 3)],
                               .step_tokens_max = pick(1, 256)};
     const auto plan = PlanShards(model.catalogue, model.config, nodes, options);
     if (!plan.ok()) {

@@ -31,15 +31,15 @@ absl::StatusOr<KvCache> KvCache::Create(Device& device, std::span<const KvShape>
   KvCache cache;
   cache.blocks_ = options.blocks;
   cache.block_tokens_ = options.block_tokens;
-  // The scales of Q8_0 lie before the codes, which need no alignment.
+  // The scales of Q8_0 and Q4_0 lie before the codes, which need no alignment of their own.
   const auto allocate = [&](int64_t kv_heads, int64_t width, void*& elements, uint16_t*& scales) -> absl::Status {
     BARN_ASSIGN_OR_RETURN(const int64_t rows, PoolRows(options, kv_heads, width));
     const int64_t bytes = rows * KvRowBytes(options.type, width);
     BARN_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, device.AllocateKv(bytes));
     elements = buffer->data();
-    if (options.type == KvType::kQ8_0) {
+    if (KvHasScales(options.type)) {
       scales = static_cast<uint16_t*>(elements);
-      elements = scales + rows * Q8Scales(width);
+      elements = scales + rows * KvScales(width);
     }
     cache.bytes_ += bytes;
     cache.buffers_.push_back(std::move(buffer));

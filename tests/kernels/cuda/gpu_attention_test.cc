@@ -74,6 +74,22 @@ const Case kCases[] = {
      .v_width = 80,
      .type = KvType::kQ8_0,
      .v_is_k_prefix = true},
+    {.name = "gqa q4_0", .type = KvType::kQ4_0},
+    {.name = "odd widths q4_0",
+     .heads = 6,
+     .kv_heads = 3,
+     .k_width = 80,
+     .v_width = 72,
+     .type = KvType::kQ4_0,
+     .window = 30,
+     .block_tokens = 7},
+    {.name = "latent q4_0",
+     .heads = 5,
+     .kv_heads = 1,
+     .k_width = 96,
+     .v_width = 80,
+     .type = KvType::kQ4_0,
+     .v_is_k_prefix = true},
 };
 
 constexpr float kScale = 0.03f;  // So that many positions weigh something.
@@ -91,8 +107,8 @@ class World {
         cache_rows_(static_cast<int64_t>(blocks_host_.size() + 8) * c.block_tokens * c.kv_heads),
         k_(static_cast<size_t>(cache_rows_ * c.k_width * 4)),
         v_(static_cast<size_t>(cache_rows_ * c.v_width * 4)),
-        k_scales_(static_cast<size_t>(cache_rows_ * Q8Scales(c.k_width))),
-        v_scales_(static_cast<size_t>(cache_rows_ * Q8Scales(c.v_width))),
+        k_scales_(static_cast<size_t>(cache_rows_ * KvScales(c.k_width))),
+        v_scales_(static_cast<size_t>(cache_rows_ * KvScales(c.v_width))),
         blocks_(blocks_host_),
         sinks_(sink_values_),
         slopes_(slope_values_) {
@@ -255,8 +271,11 @@ class World {
       } else if (c_.type == KvType::kF32) {
         values.push_back(reinterpret_cast<const float*>(bytes.data())[i]);
       } else {
-        const float scale = HalfToFloat(scales[static_cast<size_t>(i / width * Q8Scales(width) + i % width / 32)]);
-        values.push_back(scale * static_cast<float>(static_cast<int8_t>(bytes[static_cast<size_t>(i)])));
+        const int64_t block = i / width * KvScales(width) + i % width / 32, at = i % width % 32;
+        const uint8_t pair = bytes[static_cast<size_t>(block * 16 + at % 16)];
+        const int code = c_.type == KvType::kQ8_0 ? static_cast<int8_t>(bytes[static_cast<size_t>(i)])
+                                                  : (at < 16 ? pair & 15 : pair >> 4) - 8;
+        values.push_back(HalfToFloat(scales[static_cast<size_t>(block)]) * static_cast<float>(code));
       }
     }
     return values;

@@ -23,7 +23,8 @@ struct Case {
 const Case kCases[] = {
     {KvType::kF16, 2, 64, 64, 8},        {KvType::kF16, 3, 80, 72, 7},  {KvType::kF16, 1, 96, 64, 4, true},
     {KvType::kF32, 2, 20, 12, 3},        {KvType::kQ8_0, 2, 64, 64, 8}, {KvType::kQ8_0, 3, 80, 36, 5},
-    {KvType::kQ8_0, 1, 96, 64, 4, true},
+    {KvType::kQ8_0, 1, 96, 64, 4, true}, {KvType::kQ4_0, 2, 64, 64, 8}, {KvType::kQ4_0, 3, 80, 36, 5},
+    {KvType::kQ4_0, 1, 96, 64, 4, true},
 };
 constexpr int64_t kBlocks = 9;
 
@@ -34,8 +35,8 @@ class Caches {
       : rows_(kBlocks * c.kv_heads * c.block_tokens),
         host_k_(Bytes(c, c.k_width)),
         host_v_(Bytes(c, c.v_width)),
-        host_k_scales_(static_cast<size_t>(rows_ * Q8Scales(c.k_width)), 0x5a5a),
-        host_v_scales_(static_cast<size_t>(rows_ * Q8Scales(c.v_width)), 0x5a5a),
+        host_k_scales_(static_cast<size_t>(rows_ * KvScales(c.k_width)), 0x5a5a),
+        host_v_scales_(static_cast<size_t>(rows_ * KvScales(c.v_width)), 0x5a5a),
         k_(host_k_),
         v_(host_v_),
         k_scales_(host_k_scales_),
@@ -71,7 +72,7 @@ class Caches {
   void CopyBlock(int64_t from, int64_t to) {
     Move(host_k_, from, to);
     if (!host.v_is_k_prefix) Move(host_v_, from, to);
-    if (host.type != KvType::kQ8_0) return;
+    if (!KvHasScales(host.type)) return;
     Move(host_k_scales_, from, to);
     if (!host.v_is_k_prefix) Move(host_v_scales_, from, to);
   }
@@ -81,7 +82,7 @@ class Caches {
 
  private:
   std::vector<uint8_t> Bytes(const Case& c, int64_t width) const {
-    return std::vector<uint8_t>(static_cast<size_t>(rows_ * width * KvElementBytes(c.type)), 0x5a);
+    return std::vector<uint8_t>(static_cast<size_t>(rows_ * KvCodeBytes(c.type, width)), 0x5a);
   }
   template <class T>
   static void Move(std::vector<T>& plane, int64_t from, int64_t to) {
@@ -106,6 +107,8 @@ TEST_P(OnGpu, KeysAndValuesAreStoredAsOnTheCpu) {
     std::vector<float> v = RandomActivations(kRows * c.kv_heads * c.v_width, 2);
     k[0] = 1e9f, k[1] = -1e9f, k[2] = 3e38f, v[3] = 0, v[4] = 1e-9f;
     k[3] = std::numeric_limits<float>::infinity();
+    k[4] = -k[3];
+    v[5] = -(v[6] = 100.0f);  // Of +-m the negative one counts.
     std::fill_n(v.begin() + c.v_width, c.v_width, 0.0f);
     // Two sequences, a row between them that belongs to none.
     const std::vector<int32_t> blocks = {7, 2, 4, 0, 5, 1, 8};
@@ -139,20 +142,22 @@ TEST_P(OnGpu, KeysAndValuesAreStoredAsOnTheCpu) {
 }
 
 TEST_P(OnGpu, NanMakesItsUnitNan) {
-  const Case c = {KvType::kQ8_0, 1, 64, 32, 1};
-  Caches caches(c);
-  std::vector<float> k(64, 1.0f);
-  k[40] = NAN;
-  const PlacedRows on_k(k, 1, 64, {}), on_v(std::vector<float>(32, 2.0f), 1, 32, {});
-  const DeviceArray<int32_t> zero(std::vector<int32_t>{0});
-  const TestStream stream;
-  gpu::WriteKv(caches.device, {.positions = zero.data(), .table_begin = zero.data(), .blocks = zero.data()},
-               on_k.view(), on_v.view(), stream.get());
-  stream.Wait();
-  uint16_t scales[2];
-  ASSERT_TRUE(gpu::Download(scales, caches.device.k_scales, sizeof(scales)).ok());
-  EXPECT_EQ(scales[0], FloatToHalf(HalfToFloat(FloatToHalf(1.0f / 127))));
-  EXPECT_TRUE(std::isnan(HalfToFloat(scales[1])));
+  for (const KvType type : {KvType::kQ8_0, KvType::kQ4_0}) {
+    const Case c = {type, 1, 64, 32, 1};
+    Caches caches(c);
+    std::vector<float> k(64, 1.0f);
+    k[40] = NAN;
+    const PlacedRows on_k(k, 1, 64, {}), on_v(std::vector<float>(32, 2.0f), 1, 32, {});
+    const DeviceArray<int32_t> zero(std::vector<int32_t>{0});
+    const TestStream stream;
+    gpu::WriteKv(caches.device, {.positions = zero.data(), .table_begin = zero.data(), .blocks = zero.data()},
+                 on_k.view(), on_v.view(), stream.get());
+    stream.Wait();
+    uint16_t scales[2];
+    ASSERT_TRUE(gpu::Download(scales, caches.device.k_scales, sizeof(scales)).ok());
+    EXPECT_EQ(scales[0], FloatToHalf(type == KvType::kQ8_0 ? 1.0f / 127 : -1.0f / 8));
+    EXPECT_TRUE(std::isnan(HalfToFloat(scales[1])));
+  }
 }
 
 }  // namespace

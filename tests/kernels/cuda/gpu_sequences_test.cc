@@ -165,8 +165,8 @@ struct Cache {
     kv = {.type = type,
           .k = memory->data(),
           .v = prefix ? nullptr : memory->data() + kRows * 48,
-          .k_scales = type == KvType::kQ8_0 ? halves : nullptr,
-          .v_scales = type == KvType::kQ8_0 && !prefix ? halves + kRows * 2 : nullptr,
+          .k_scales = KvHasScales(type) ? halves : nullptr,
+          .v_scales = KvHasScales(type) && !prefix ? halves + kRows * 2 : nullptr,
           .block_tokens = 4,
           .kv_heads = 2,
           .k_width = 48,
@@ -217,7 +217,7 @@ TEST_P(OnGpu, CopiedBlocksStandAlone) {
   const auto gpu = MakeGpu();
   const auto cpu = *CreateCpuDevice({.threads = 1, .pin = false});
   for (Device* device : {gpu.get(), cpu.get()}) {
-    for (const KvType type : {KvType::kF16, KvType::kF32, KvType::kQ8_0}) {
+    for (const KvType type : {KvType::kF16, KvType::kF32, KvType::kQ8_0, KvType::kQ4_0}) {
       for (const bool prefix : {false, true}) ExpectCopiesStandAlone(*device, type, prefix);
     }
   }

@@ -41,11 +41,22 @@ TEST_F(KvCacheTest, Q8TakesAByteForEachElementAndAScaleFor32OfARow) {
   for (const int i : {0, 1}) {
     const KvLayer& layer = cache.layer(i);
     const int64_t rows = 5 * 7 * layer.kv_heads;
-    EXPECT_EQ(layer.k, layer.k_scales + rows * Q8Scales(layer.k_width));  // The scales end where the codes begin.
+    EXPECT_EQ(layer.k, layer.k_scales + rows * KvScales(layer.k_width));  // The scales end where the codes begin.
     EXPECT_EQ(layer.v == nullptr, layer.v_is_k_prefix);
     EXPECT_EQ(layer.v_scales == nullptr, layer.v_is_k_prefix);
   }
   EXPECT_EQ(cache.layer(0).v, cache.layer(0).v_scales + 5 * 7 * 2);
+}
+
+TEST_F(KvCacheTest, Q4TakesEighteenBytesForEach32OfARow) {
+  const std::vector<KvShape> shapes = {{.kv_heads = 2, .k_width = 64, .v_width = 32},
+                                       {.kv_heads = 3, .k_width = 81, .v_width = 64, .v_is_k_prefix = true}};
+  const KvCache cache = *KvCache::Create(*device_, shapes, {.blocks = 5, .block_tokens = 7, .type = KvType::kQ4_0});
+  EXPECT_EQ(cache.bytes(), 5 * 7 * (2 * (2 * 18 + 18) + 3 * 3 * 18));
+  EXPECT_EQ(cache.layer(0).k, cache.layer(0).k_scales + 5 * 7 * 2 * 2);
+  EXPECT_EQ(cache.layer(0).v, cache.layer(0).v_scales + 5 * 7 * 2);
+  EXPECT_EQ(cache.layer(1).k, cache.layer(1).k_scales + 5 * 7 * 3 * 3);
+  EXPECT_EQ(cache.layer(1).v_scales, nullptr);
 }
 
 TEST_F(KvCacheTest, RefusesSizesThatMakeNoSense) {

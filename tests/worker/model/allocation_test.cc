@@ -127,7 +127,7 @@ class AllocationTest : public testing::TestWithParam<std::string> {
 
 TEST_P(AllocationTest, ADecodeStepAllocatesNothing) {
   const int64_t layers = ReadModelConfig(*model_.header)->layers;
-  for (const KvType kv_type : {KvType::kF16, KvType::kQ8_0}) {
+  for (const KvType kv_type : {KvType::kF16, KvType::kQ8_0, KvType::kQ4_0}) {
     SCOPED_TRACE(KvTypeName(kv_type));
     ExpectNoAllocations(*MakeSlice(kv_type, 0, layers, layers));
     if (layers > 1) {

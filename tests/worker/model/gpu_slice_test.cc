@@ -114,15 +114,16 @@ INSTANTIATE_TEST_SUITE_P(Models, HostExperts,
                                          "llama4-iq4_xs"),
                          [](const auto& info) { return OracleTestName(info.param); });
 
-// Keys and values in f16 and q8_0 on the GPU against the same on the CPU, where a value that sums in another order may
-// fall on the neighbouring code: of f16 that is 2^-11 of the value, which README.md allows 0.15 for (with equal argmax
-// where the gap is larger); of q8_0 it is 1/127, for which arch_oracle_test allows 16 times half a code of the logits.
+// Keys and values in f16 and in codes on the GPU against the same on the CPU, where a value that sums in another order
+// may fall on the neighbouring code: of f16 that is 2^-11 of the value, which README.md allows 0.15 for (with equal
+// argmax where the gap is larger); of q8_0 it is 1/127, for which arch_oracle_test allows 16 times half a code of the
+// logits. Of q4_0 it is 1/8, of one value in 10^5 or fewer: the bound of q8_0 holds.
 class GpuCache : public RoundedOracle {};
 
 TEST_P(GpuCache, MatchesTheCpu) {
   UseScheduleOf(model_.name);
   const std::vector<int32_t> prompt = model_.Ids("prompt_long");
-  for (const KvType type : {KvType::kF16, KvType::kQ8_0}) {
+  for (const KvType type : {KvType::kF16, KvType::kQ8_0, KvType::kQ4_0}) {
     SCOPED_TRACE(KvTypeName(type));
     Pipeline cpu(model_, {.kv_type = type});
     Pipeline gpu(model_, {.kv_type = type, .make_device = MakeGpu});

@@ -4,6 +4,7 @@
 
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "sharding/model_config.h"
@@ -56,9 +57,12 @@ TEST_P(RanksTest, EveryModelGivesTheBitsOfOneRank) {
       continue;
     }
     shared.insert(model.facts.at("architecture"));
-    for (const ActivationMode mode : {ActivationMode::kInt8, ActivationMode::kF32}) {
-      const std::vector<LogitRows> alone = RunModel(model, {.activations = mode, .kv_type = KvType::kF16});
-      EXPECT_EQ(RunModel(model, {.activations = mode, .kv_type = KvType::kF16, .ranks = GetParam()}), alone) << name;
+    for (const auto& [mode, kv_type] :
+         {std::pair{ActivationMode::kInt8, KvType::kF16}, std::pair{ActivationMode::kF32, KvType::kF16},
+          std::pair{ActivationMode::kInt8, KvType::kQ4_0}}) {
+      const std::vector<LogitRows> alone = RunModel(model, {.activations = mode, .kv_type = kv_type});
+      EXPECT_EQ(RunModel(model, {.activations = mode, .kv_type = kv_type, .ranks = GetParam()}), alone)
+          << name << ", " << KvTypeName(kv_type);
     }
   }
   // Also where heads do not divide: gemma3 has one KV head.
