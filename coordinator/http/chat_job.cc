@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "coordinator/http/call_constraint.h"
 #include "coordinator/text/chat_format.h"
+#include "coordinator/text/tools/thought_limit.h"
 
 namespace barn {
 namespace {
@@ -127,6 +128,26 @@ std::variant<ApiError, ChatPrompt> RenderChat(const ServedModel& model, const Ch
   return prompt;
 }
 
+namespace {
+
+// How long the answer may think. A prompt that has begun to think and may not goes on behind its thoughts at once.
+std::variant<ApiError, std::shared_ptr<const ThoughtLimit>> LimitThoughts(const ServedModel& model,
+                                                                          const ChatRequest& request,
+                                                                          ChatPrompt& prompt) {
+  const int64_t tokens = request.thought_tokens.value_or(model.reasoning.tokens);
+  if (tokens < 0 || model.chat_template == nullptr) return nullptr;
+  absl::StatusOr<std::shared_ptr<const ThoughtLimit>> limit =
+      MakeThoughtLimit(model.chat_template->format(), model.tokenizer, prompt.in_reasoning, tokens,
+                       tokens == 0 ? "" : model.reasoning.message);
+  if (!limit.ok()) return FromStatus(limit.status());
+  if (*limit == nullptr || tokens > 0 || !prompt.in_reasoning) return *std::move(limit);
+  prompt.ids.insert(prompt.ids.end(), (*limit)->closing.begin(), (*limit)->closing.end());
+  prompt.in_reasoning = false;
+  return nullptr;
+}
+
+}  // namespace
+
 std::variant<ApiError, PreparedChat> PrepareChat(const ServedModel& model, const EngineState& engine,
                                                  const ChatRequest& request) {
   const SharedFields& shared = request.shared;
@@ -136,6 +157,8 @@ std::variant<ApiError, PreparedChat> PrepareChat(const ServedModel& model, const
   std::variant<ApiError, ChatPrompt> rendered = RenderChat(model, request);
   if (std::holds_alternative<ApiError>(rendered)) return std::get<ApiError>(std::move(rendered));
   ChatPrompt& prompt = std::get<ChatPrompt>(rendered);
+  auto thoughts = LimitThoughts(model, request, prompt);
+  if (std::holds_alternative<ApiError>(thoughts)) return std::get<ApiError>(std::move(thoughts));
   // Without a limit of the client, an answer has a quarter of the context at least.
   const int64_t room = std::min(shared.max_tokens.value_or(context_tokens / 4), context_tokens);
   if (shared.truncate) Truncate(model, context_tokens - room, prompt.ids);
@@ -144,6 +167,7 @@ std::variant<ApiError, PreparedChat> PrepareChat(const ServedModel& model, const
   const int64_t max_tokens = shared.max_tokens.value_or(std::max<int64_t>(1, context_tokens - chat.prompt_tokens));
   if (auto error = CheckFits("messages", chat.prompt_tokens, max_tokens, context_tokens)) return *error;
   GenerateRequest one = EngineRequest(model, shared, std::move(prompt.ids), max_tokens);
+  one.thoughts = std::get<1>(std::move(thoughts));
   if (auto error = HoldToCalls(model, request, prompt.in_reasoning, one.constraint)) return *error;
   if (!one.constraint) {
     if (auto error = HoldToForm(model, shared, one)) return *error;

@@ -28,6 +28,7 @@ struct ChatRequest {
   ToolChoice tool_choice;
   bool parallel_tool_calls = true;
   std::optional<std::string> reasoning_effort;  // "none" asks for no reasoning.
+  std::optional<int64_t> thought_tokens;        // The most that reasoning may have; < 0: as many as it likes.
   bool add_generation_prompt = true;
   bool continue_final_message = false;  // The answer goes on with the last message, which is the assistant's.
   jinja::Dict template_inputs;          // Further variables of the template.

@@ -96,6 +96,16 @@ std::optional<std::string> ReadEffort(Fields& fields, absl::string_view name) {
   return effort;
 }
 
+void ReadReasoning(Fields& fields, ChatRequest& request) {
+  const Json* reasoning = fields.Find("reasoning");
+  if (reasoning == nullptr) return;
+  if (!reasoning->is_object()) return fields.Fail("reasoning", "must be an object");
+  Fields inner(*reasoning, "reasoning.");
+  request.reasoning_effort = ReadEffort(inner, "effort");
+  request.thought_tokens = inner.OptionalInteger("max_tokens", 0, kMaxTokensMax);
+  if (!inner.ok()) fields.Fail(*inner.error());
+}
+
 std::optional<ApiError> ReadChatRequest(const Json& body, ChatRequest& request) {
   if (!body.is_object()) return NotAnObject(body);
   Fields fields(body);
@@ -107,7 +117,12 @@ std::optional<ApiError> ReadChatRequest(const Json& body, ChatRequest& request) 
   shared.max_tokens = fields.OptionalInteger(limit, 1, kMaxTokensMax);
   ReadLogprobs(fields, shared);
   ReadTools(fields, request);
-  request.reasoning_effort = ReadEffort(fields, "reasoning_effort");
+  ReadReasoning(fields, request);
+  if (fields.Find("reasoning_effort") != nullptr) request.reasoning_effort = ReadEffort(fields, "reasoning_effort");
+  // As llama-server and vLLM call it.
+  for (const char* name : {"thinking_budget_tokens", "thinking_token_budget"}) {
+    if (const auto tokens = fields.OptionalInteger(name, -1, kMaxTokensMax)) request.thought_tokens = tokens;
+  }
   request.add_generation_prompt = fields.Bool("add_generation_prompt", true);
   request.continue_final_message = fields.Bool("continue_final_message", false);
   if (request.continue_final_message && fields.ok() && (*fields.Find("messages")).back()["role"] != "assistant") {

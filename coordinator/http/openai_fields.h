@@ -14,4 +14,7 @@ void ReadStopList(Fields& fields, absl::string_view name, const nlohmann::json& 
 // How much a model shall reason: none, minimal, low, medium, high, xhigh or max.
 std::optional<std::string> ReadEffort(Fields& fields, absl::string_view name);
 
+// {"effort": ..., "max_tokens": N}: how much, and how many tokens of it.
+void ReadReasoning(Fields& fields, ChatRequest& request);
+
 }  // namespace barn

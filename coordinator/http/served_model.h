@@ -24,6 +24,12 @@ struct EmbeddingFacts {
 };
 class ServedAdapters;
 
+// What bounds the reasoning of requests that say nothing about it.
+struct ReasoningBudget {
+  int64_t tokens = -1;       // < 0: it has no bound.
+  std::string message = {};  // The last thought where a bound is reached, that of a request, too.
+};
+
 // What a model's file says about it, for those who ask.
 struct ModelFacts {
   std::string family = {};          // Architecture.
@@ -50,6 +56,7 @@ struct ServedModel {
   std::string chat_template_error = {};
   // For answers that are held to a form; made by the server if it is null.
   std::shared_ptr<grammar::GrammarCache> grammars = nullptr;
+  ReasoningBudget reasoning = {};
   int64_t context_tokens = 0;  // Longest prompt plus answer of one request; 0: as the engine says.
   ModelFacts facts = {};
   std::shared_ptr<ServedAdapters> adapters = nullptr;  // Null: it takes none.

@@ -108,11 +108,12 @@ class StepBuilder {
   }
 
   bool MayFollow(const BatchStep& before) const {
-    // What a mask will allow after this token is not known before it.
+    // What a mask will allow after this token is not known before it, nor whether the thoughts end with it.
     const auto certain = [&](const StepSlice& slice) {
       const Sequence& sequence = *sequences_.FindRunning(slice.sequence_id);
-      return sequence.finished || (slice.candidates == 1 && !slice.full_logits && slice.mask == nullptr &&
-                                   slice.draft.empty() && !sequence.sampler.LooksBack());
+      return sequence.finished ||
+             (slice.candidates == 1 && !slice.full_logits && slice.mask == nullptr && slice.draft.empty() &&
+              !sequence.sampler.LooksBack() && !(sequence.thoughts && sequence.thoughts->near()));
     };
     const auto idle = [](const auto& entry) { return entry.second.finished || entry.second.pending() <= 0; };
     return std::all_of(before.slices.begin(), before.slices.end(), certain) &&

@@ -60,6 +60,7 @@ bool Redraw(int64_t count, Sequence& sequence) {
   HeldDraw draw = std::move(sequence.held[sequence.held.size() - static_cast<size_t>(count)]);
   TakeBack(count, sequence);
   sequence.matcher = draw.matcher;
+  sequence.thoughts = draw.thoughts;
   std::erase_if(draw.candidates, [&](const Candidate& c) { return c.id == draw.token.id; });
   if (draw.candidates.empty()) return false;
   Draw(sequence.sampler, draw);
@@ -102,6 +103,38 @@ FinishReason AdvanceGrammar(Sequence& sequence, RequestUpdate& update) {
   return FinishReason::kError;
 }
 
+// Moves `matcher` behind all of `ids`, and gives what it allows then. Null: it does not take them.
+std::shared_ptr<const grammar::TokenMask> MaskBehind(std::span<const int32_t> ids, grammar::Matcher& matcher) {
+  for (const int32_t id : ids) {
+    if (!matcher.Accept(id).ok() || matcher.ended()) return nullptr;
+  }
+  auto mask = matcher.Mask();
+  return mask.ok() ? *std::move(mask) : nullptr;
+}
+
+// Lets the answer go on with the end of its thoughts if they have reached their limit with the newest token. A grammar
+// that does not allow that leaves them without a limit. What is said so is certain: its log probability is 0.
+void LimitThoughts(Sequence& sequence, RequestUpdate& update) {
+  if (!sequence.thoughts || !sequence.thoughts->Push(sequence.tokens.back())) return;
+  std::span<const int32_t> closing = sequence.thoughts->limit().closing;
+  closing =
+      closing.first(std::min(closing.size(), static_cast<size_t>(sequence.request.max_tokens - sequence.generated())));
+  if (sequence.matcher) {
+    grammar::Matcher matcher = *sequence.matcher;
+    auto mask = MaskBehind(closing, matcher);
+    if (mask == nullptr) return;
+    sequence.matcher = std::move(matcher);
+    sequence.mask = std::move(mask);
+  }
+  ReleaseHeld(0, sequence, update);
+  sequence.WatchBanned();
+  for (const int32_t id : closing) {
+    sequence.tokens.push_back(id);
+    update.tokens.emplace_back().id = id;
+    if (sequence.request.top_logprobs > 0) update.tokens.back().top.push_back({.id = id});
+  }
+}
+
 }  // namespace
 
 std::vector<TokenLogprob> TopLogprobs(const google::protobuf::RepeatedField<int32_t>& ids,
@@ -128,6 +161,7 @@ FinishReason DrawToken(const proto::SequenceResult& result, const std::set<int32
     update.tokens.push_back(std::move(draw.token));
   } else {
     draw.matcher = sequence.matcher;
+    draw.thoughts = sequence.thoughts;
     sequence.held.push_back(std::move(draw));
     const FinishReason reason = Ban(sequence, update);
     if (reason != FinishReason::kNone) return reason;
@@ -137,6 +171,7 @@ FinishReason DrawToken(const proto::SequenceResult& result, const std::set<int32
                               : sequence.matcher ? AdvanceGrammar(sequence, update)
                                                  : FinishReason::kNone;
   if (reason == FinishReason::kEnd) ReleaseHeld(0, sequence, update);
+  if (reason == FinishReason::kNone) LimitThoughts(sequence, update);
   return reason;
 }
 
@@ -152,8 +187,10 @@ FinishReason DrawDrafted(std::span<const int32_t> draft, const proto::SequenceRe
     sequence.tokens.push_back(id);
     update.tokens.push_back(std::move(draw.token));
     if (!sequence.request.ignore_end && end_ids.contains(id)) reason = FinishReason::kEnd;
-    if (i == draft.size() || id != draft[i]) break;
-    ++accepted;
+    if (i < draft.size() && id == draft[i]) ++accepted;
+    const int64_t known = sequence.known();
+    if (reason == FinishReason::kNone) LimitThoughts(sequence, update);
+    if (sequence.known() > known || accepted <= static_cast<int64_t>(i)) break;
   }
   sequence.computed += accepted;
   sequence.drafter.Learn(static_cast<int64_t>(draft.size()), accepted);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,8 @@
 #include "coordinator/text/sampling/params.h"
 
 namespace barn {
+
+struct ThoughtLimit;
 
 inline constexpr int kTenantWeightMax = 1000;
 inline constexpr int kPriorityMax = 100;
@@ -54,6 +57,7 @@ struct GenerateRequest {
   Tenant tenant;
   absl::Duration timeout = absl::InfiniteDuration();  // From submission to the last token; then DeadlineExceeded.
   grammar::Constraint constraint;                     // What the answer may be; not with ignore_end.
+  std::shared_ptr<const ThoughtLimit> thoughts;       // How long the answer may think; null: as it likes.
   std::vector<AdapterUse> adapters;
   Pooling pooling = Pooling::kNone;  // Not kNone: the prompt's embedding is wanted, and nothing else (max_tokens 0).
 };

@@ -62,10 +62,14 @@ Sequence::Sequence(int64_t id, GenerateRequest request_in, uint64_t fallback_see
       tokens(std::exchange(request.prompt, {})) {
   prompt_tokens = known_at_start = known();
   next_score = std::max<int64_t>(1, request.score_from);
+  if (request.thoughts != nullptr) thoughts.emplace(request.thoughts);
+  WatchBanned();
+}
+
+void Sequence::WatchBanned() {
   const SamplingParams& sampling = sampler.params();
-  if (!sampling.banned_strings.empty()) {
-    banned = std::make_unique<BannedStrings>(sampling.banned_strings, *sampling.tokenizer);
-  }
+  if (sampling.banned_strings.empty()) return;
+  banned = std::make_unique<BannedStrings>(sampling.banned_strings, *sampling.tokenizer);
 }
 
 absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& bounds) {

@@ -20,6 +20,7 @@
 #include "coordinator/text/grammar/matcher.h"
 #include "coordinator/text/sampler.h"
 #include "coordinator/text/sampling/banned_strings.h"
+#include "coordinator/text/tools/thought_limit.h"
 
 namespace barn {
 
@@ -28,7 +29,8 @@ struct HeldDraw {
   GeneratedToken token;
   std::vector<Candidate> candidates;  // Best first.
   LogitSummary all;
-  std::optional<grammar::Matcher> matcher = {};  // As it stood before the token.
+  std::optional<grammar::Matcher> matcher = {};  // As they stood before the token.
+  std::optional<ThoughtWatch> thoughts = {};
 };
 
 // A request on its way. 0 <= computed <= scheduled <= tokens.size() + 1: the workers have returned the first `computed`
@@ -44,6 +46,7 @@ struct Sequence {
   Sampler sampler;
   std::optional<grammar::Matcher> matcher;         // Stands behind the last token; absent: the answer is free.
   std::shared_ptr<const grammar::TokenMask> mask;  // What the next token may be.
+  std::optional<ThoughtWatch> thoughts;            // Stands behind the last token, too; absent: they have no limit.
   std::string cache_scope;                         // See CacheScope.
   std::vector<int32_t> tokens;                     // Prompt, then what was drawn.
   int64_t prompt_tokens;
@@ -70,6 +73,8 @@ struct Sequence {
   bool running = false;
   bool finished = false;  // The caller has its last update; only steps in flight keep it.
 
+  // Begins to look for banned strings with the next token.
+  void WatchBanned();
   int64_t known() const { return static_cast<int64_t>(tokens.size()); }
   int64_t generated() const { return known() - prompt_tokens; }
   int64_t prefix_blocks() const { return static_cast<int64_t>(prefix.size()); }

@@ -28,6 +28,10 @@ void ReadThinking(Fields& fields, ChatRequest& request) {
     return fields.Fail("thinking", "must be an object with type enabled, disabled or adaptive");
   }
   request.reasoning_effort = *type == "disabled" ? "none" : "medium";
+  if (*type != "enabled") return;
+  Fields inner(*value, "thinking.");
+  request.thought_tokens = inner.OptionalInteger("budget_tokens", 0, kMaxTokensMax);
+  if (!inner.ok()) fields.Fail(*inner.error());
 }
 
 void ReadChoice(Fields& fields, ChatRequest& request) {

@@ -90,12 +90,7 @@ void ReadScalars(Fields& fields, ChatRequest& request) {
       fields.Fail(name, "is not supported: this server keeps no conversations, send the whole input");
     }
   }
-  if (const Json* reasoning = fields.Find("reasoning"); reasoning != nullptr) {
-    if (!reasoning->is_object()) return fields.Fail("reasoning", "must be an object");
-    Fields inner(*reasoning, "reasoning.");
-    request.reasoning_effort = ReadEffort(inner, "effort");
-    if (!inner.ok()) fields.Fail(*inner.error());
-  }
+  ReadReasoning(fields, request);
   ReadFormat(fields, shared.form);
 }
 

@@ -257,5 +257,48 @@ TEST(Reasoning, EffortNoneTurnsItOff) {
   EXPECT_FALSE(absl::StrContains(served.Prompt(), "</think>"));
 }
 
+const json kNoTools = {{"tools", nullptr}};
+
+// The limit that the last request had, -1 for none, and whether it thought already.
+std::pair<int64_t, bool> Limit(const Served& served) {
+  const GenerateRequest request = served.server.engine.submitted().back();
+  return request.thoughts == nullptr ? std::pair(int64_t{-1}, false)
+                                     : std::pair(request.thoughts->tokens, request.thoughts->begun);
+}
+
+TEST(Reasoning, HasABudgetInEveryDialect) {
+  Served served("Hello!", "deepseek-ai-DeepSeek-R1-Distill-Llama-8B");
+  served.Chat(kNoTools);
+  EXPECT_EQ(Limit(served), std::pair(int64_t{-1}, false));
+  for (const json& field : {json{{"thinking_budget_tokens", 30}}, json{{"thinking_token_budget", 30}},
+                            json{{"reasoning", {{"max_tokens", 30}}}}}) {
+    json body = kNoTools;
+    body.update(field);
+    served.Chat(body);
+    EXPECT_EQ(Limit(served), std::pair(int64_t{30}, true)) << field;
+  }
+  served.Chat({{"tools", nullptr}, {"thinking_budget_tokens", -1}});
+  EXPECT_EQ(Limit(served).first, -1);
+  const json ask = {{"max_tokens", 50}, {"messages", kAsk}, {"thinking", {{"type", "enabled"}, {"budget_tokens", 40}}}};
+  EXPECT_EQ(served.client.Post("/v1/messages", ask).status, 200);
+  EXPECT_EQ(Limit(served), std::pair(int64_t{40}, true));
+  const json respond = {{"input", "Hello"}, {"reasoning", {{"max_tokens", 20}}}};
+  EXPECT_EQ(served.client.Post("/v1/responses", respond).status, 200);
+  EXPECT_EQ(Limit(served), std::pair(int64_t{20}, true));
+  const ClientReply reply =
+      served.client.Post("/v1/chat/completions", {{"messages", kAsk}, {"reasoning", {{"max_tokens", -3}}}});
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_TRUE(absl::StrContains(reply.body, "reasoning.max_tokens")) << reply.body;
+}
+
+TEST(Reasoning, WithABudgetOfNothingThePromptHasEndedIt) {
+  Served served("Hello!", "deepseek-ai-DeepSeek-R1-Distill-Llama-8B");
+  const json message = served.Chat({{"tools", nullptr}, {"thinking_budget_tokens", 0}})["choices"][0]["message"];
+  EXPECT_EQ(message["content"], "Hello!");
+  EXPECT_FALSE(message.contains("reasoning_content"));
+  EXPECT_TRUE(absl::EndsWith(served.Prompt(), "</think>\n\n")) << served.Prompt();
+  EXPECT_EQ(Limit(served).first, -1);
+}
+
 }  // namespace
 }  // namespace barn

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <set>
 
@@ -220,6 +221,52 @@ TEST_F(DrawsTest, WhatBansEverythingEndsWithAnError) {
   EXPECT_EQ(Run(sequence, update), FinishReason::kError);
   EXPECT_THAT(std::string(update.status.message()), HasSubstr("banned_strings leave nothing to say after 0 tokens"));
   EXPECT_TRUE(update.tokens.empty());
+}
+
+// Whatever is held or banned, the limit counts what stays, and the grammar stands behind what closes the thoughts.
+TEST_F(DrawsTest, ALimitOfThoughtsGoesBackWithTheTokens) {
+  for (int seed = 0; seed < 20; ++seed) {
+    ThoughtLimit limit{
+        .tokens = 8, .ends = {"no end"}, .begun = true, .closing = {40, 41}, .tokenizer = tokenizer_.get()};
+    Sequence sequence = Make({"3><", "5><1", "<0>", "7><8><", "9><2><4", "1><"}, 20, seed % 2);
+    sequence.thoughts.emplace(std::make_shared<const ThoughtLimit>(std::move(limit)));
+    sequence.tokens.push_back(seed);
+    sequence.prompt_tokens = 3;
+    RequestUpdate update;
+    ASSERT_EQ(Run(sequence, update), FinishReason::kLength) << update.status;
+    ASSERT_EQ(update.tokens.size(), 20u);
+    EXPECT_EQ(update.tokens[8].id, 40) << Text(update);
+    EXPECT_EQ(update.tokens[9].id, 41);
+    EXPECT_EQ(update.tokens[8].logprob, 0);
+  }
+}
+
+TEST_F(DrawsTest, AGrammarSaysWhetherThoughtsMayEnd) {
+  Vocabulary vocabulary;
+  vocabulary.model = "llama";
+  for (int id = 0; id < model_.vocabulary; ++id) vocabulary.tokens.push_back(absl::StrCat("<", id, ">"));
+  const auto spelled = *Tokenizer::Create(std::move(vocabulary));
+  const auto tokens = std::make_shared<const grammar::TokenTrie>(*grammar::TokenTrie::Create(*spelled));
+  const auto matchers = grammar::Matchers::Create();
+  const auto answer = [&](const char* gbnf) {
+    ThoughtLimit limit{.tokens = 4, .ends = {"no end"}, .begun = true, .closing = {40}, .tokenizer = tokenizer_.get()};
+    Sequence sequence = Make({}, 20);
+    sequence.thoughts.emplace(std::make_shared<const ThoughtLimit>(std::move(limit)));
+    sequence.matcher = matchers->Start({.grammar = *grammar::Grammar::Compile({.gbnf = gbnf}), .tokens = tokens});
+    sequence.mask = *sequence.matcher->Mask();
+    RequestUpdate update;
+    EXPECT_EQ(Run(sequence, update), FinishReason::kEnd) << update.status;
+    std::vector<int32_t> ids;
+    for (const GeneratedToken& token : update.tokens) ids.push_back(token.id);
+    return ids;
+  };
+  const std::vector<int32_t> closes = answer("root ::= (\"<\" [0-9] \">\"){4,} \"<40>\" (\"<1\" [0-9] \">\"){3}");
+  ASSERT_EQ(closes.size(), 8u);
+  EXPECT_EQ(closes[4], 40);
+  EXPECT_GE(closes[5], 10);
+  const std::vector<int32_t> may_not = answer("root ::= (\"<\" [0-9] \">\"){8}");
+  ASSERT_EQ(may_not.size(), 8u);
+  EXPECT_LT(*std::max_element(may_not.begin(), may_not.end()), 10);
 }
 
 // Two tokens are left of all, each banned after itself and after the other: whatever comes third is taken back.
