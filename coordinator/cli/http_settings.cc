@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "coordinator/accounts/key_store.h"
 #include "coordinator/cli/options.h"
+#include "coordinator/http/shared_fields.h"
 #include "proto/base/status.h"
 
 namespace barn {
@@ -44,6 +45,16 @@ void AddHttpOptions(CLI::App* command, HttpSettings& settings) {
       ->add_option("--otlp-endpoint", settings.otlp_endpoint,
                    "URL of a trace collector (http://host:4318): a span for every request, as OTLP/HTTP JSON")
       ->envname("BARN_OTLP_ENDPOINT");
+  command
+      ->add_option("--reasoning-budget", settings.reasoning.tokens,
+                   "Tokens that an answer may think, where its request names no number; -1: as many as it likes")
+      ->envname("BARN_REASONING_BUDGET")
+      ->check(CLI::Range(int64_t{-1}, kMaxTokensMax))
+      ->capture_default_str();
+  command
+      ->add_option("--reasoning-budget-message", settings.reasoning.message,
+                   "Last thought of an answer that has used up its budget, as \"Enough, I answer now.\"")
+      ->envname("BARN_REASONING_BUDGET_MESSAGE");
   command->add_flag("--log-requests", settings.log_requests, "A line in the log for every request")
       ->envname("BARN_LOG_REQUESTS");
 }

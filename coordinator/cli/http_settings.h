@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/accounts/access_gate.h"
 #include "coordinator/http/http_options.h"
+#include "coordinator/http/served_model.h"
 
 namespace barn {
 
@@ -22,6 +23,7 @@ struct HttpSettings {
   std::string tls_key;
   std::string otlp_endpoint;
   bool log_requests = false;
+  ReasoningBudget reasoning;
 
   // A file of keys is named for no other reason.
   bool wants_keys() const { return require_keys || !keys.empty(); }

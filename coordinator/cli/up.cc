@@ -109,6 +109,7 @@ absl::Status Serve(const ServeSettings& settings) {
                      .aliases = {},
                      .created = absl::ToUnixSeconds(absl::Now()),
                      .tokenizer = cluster->tokenizer(),
+                     .reasoning = settings.http.reasoning,
                      .context_tokens = cluster->context_tokens_trained()};
   BARN_RETURN_IF_ERROR(ChooseTemplate(settings.chat_template, cluster->model(), served));
   served.adapters = std::make_shared<ServedAdapters>(cluster->engine(), cluster->model(), std::vector{served.id});

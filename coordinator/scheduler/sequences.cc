@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -131,24 +132,44 @@ void Sequences::Admit(int64_t running_max) {
   if (blocked_free_ >= 0 && blocks_.free() <= blocked_free_) return;
   blocked_free_ = -1;
   while (!waiting_.empty() && static_cast<int64_t>(running_.size()) < running_max) {
-    Sequence& next = NextToAdmit();
-    if (!Start(next)) {
+    Sequence& next = *NextToAdmit(1).front();
+    if (Start(next)) {
+      running_.insert(waiting_.extract(next.id));
+    } else if (!StartBehind(next)) {
       blocked_free_ = blocks_.free();
       return;
     }
-    running_.insert(waiting_.extract(next.id));
   }
 }
 
-Sequence& Sequences::NextToAdmit() {
-  const auto rank = [&](const Sequence& sequence) {
-    return std::pair(-sequence.request.tenant.priority, admitted_.Clock(sequence.request.tenant));
+std::vector<Sequence*> Sequences::NextToAdmit(size_t count) {
+  const auto goes_before = [&](const Sequence* a, const Sequence* b) {
+    const auto rank = [&](const Sequence& sequence) {
+      return std::tuple(-sequence.request.tenant.priority, admitted_.Clock(sequence.request.tenant), sequence.id);
+    };
+    return rank(*a) < rank(*b);
   };
-  auto next = waiting_.begin();
-  for (auto one = std::next(next); one != waiting_.end(); ++one) {
-    if (rank(one->second) < rank(next->second)) next = one;
+  std::vector<Sequence*> next;
+  for (auto& [id, sequence] : waiting_) next.push_back(&sequence);
+  count = std::min(count, next.size());
+  std::partial_sort(next.begin(), next.begin() + static_cast<ptrdiff_t>(count), next.end(), goes_before);
+  next.resize(count);
+  return next;
+}
+
+bool Sequences::StartBehind(Sequence& first) {
+  constexpr size_t kLookedAt = 8;
+  for (Sequence* other : NextToAdmit(kLookedAt)) {
+    const int64_t tokens = Promise(*other);
+    if (other == &first || other->request.tenant.priority < first.request.tenant.priority ||
+        first.overtaken + tokens > first.known() || !Start(*other)) {
+      continue;
+    }
+    first.overtaken += tokens;
+    running_.insert(waiting_.extract(other->id));
+    return true;
   }
-  return next->second;
+  return false;
 }
 
 bool Sequences::Start(Sequence& sequence) {
@@ -174,8 +195,7 @@ bool Sequences::Start(Sequence& sequence) {
   if (sequence.passed == 0) cache_queries_ += sequence.known();
   CountFound(sequence, sequence.prefix_blocks() * blocks_.block_tokens());
   if (sequence.promised == 0) {
-    const auto answer_tokens = static_cast<int64_t>(answer_tokens_);
-    sequence.promised = sequence.pending() + std::min(sequence.request.max_tokens, answer_tokens);
+    sequence.promised = Promise(sequence);
     admitted_.Charge(sequence.request.tenant, sequence.promised);
   }
   return true;

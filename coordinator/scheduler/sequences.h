@@ -62,7 +62,8 @@ struct Sequence {
   int64_t spent = 0;            // Tokens that its tenant was charged,
   int64_t promised = 0;         // and those that its admission was charged.
   absl::Time deadline = absl::InfiniteFuture();
-  int losses = 0;  // Of workers since it last got a token.
+  int64_t overtaken = 0;  // By so many tokens of others, while it was its turn and there was no room.
+  int losses = 0;         // Of workers since it last got a token.
   int steps_in_flight = 0;
   int64_t last_step = 0;       // The last step that took rows of it; the least recent goes first.
   std::vector<double> pooled;  // With pooling: what its computed rows give, for means their sum.
@@ -106,8 +107,9 @@ absl::Status CheckRequest(const GenerateRequest& request, const RequestBounds& b
 // it grows by is taken as it grows. When blocks run out, whoever goes last of those that run waits again and is
 // computed once more later, so the first of them always gets on, and everybody in turn.
 //
-// Who starts next: the highest priority, of those the tenant whose turn it is, of those the first to come. Nobody
-// overtakes the one whose turn it is, so that a long request is not starved.
+// Who starts next: the highest priority, of those the tenant whose turn it is, of those the first to come. While there
+// are no blocks for that one, others of its priority may overtake it, but with no more tokens than it has itself, so
+// that a long request neither keeps the short ones waiting nor is starved by them.
 class Sequences {
  public:
   // whole: of an encoder, whose positions depend on what comes behind them. Nothing is found or published then.
@@ -166,8 +168,15 @@ class Sequences {
 
  private:
   absl::Status StartGrammar(Sequence& sequence);
-  Sequence& NextToAdmit();
+  // Of those that wait, at most `count`, in the order in which they are to start.
+  std::vector<Sequence*> NextToAdmit(size_t count);
+  // Lets one of those behind `first`, for which there is no room, overtake it.
+  bool StartBehind(Sequence& first);
   bool Start(Sequence& sequence);
+  // What it may cost from here on.
+  int64_t Promise(const Sequence& sequence) const {
+    return sequence.pending() + std::min(sequence.request.max_tokens, static_cast<int64_t>(answer_tokens_));
+  }
   void Stop(Sequence& sequence);
   Sequence* LastBehind(const Sequence& sequence);
   void CountFound(Sequence& sequence, int64_t end);

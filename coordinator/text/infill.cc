@@ -86,6 +86,8 @@ absl::StatusOr<Ids> EncodeOthers(const Tokenizer& tokenizer, const Marks& marks,
 
 }  // namespace
 
+bool HasInfillMarks(const Tokenizer& tokenizer) { return FindMarks(tokenizer).has_value(); }
+
 absl::StatusOr<Ids> InfillPrompt(const Tokenizer& tokenizer, const InfillText& text, int64_t tokens_max) {
   const std::optional<Marks> marks = FindMarks(tokenizer);
   if (!marks.has_value()) {

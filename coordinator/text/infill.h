@@ -23,6 +23,9 @@ struct InfillText {
   std::vector<InfillFile> others = {};  // The last one matters most.
 };
 
+// Whether the model has marks for gaps.
+bool HasInfillMarks(const Tokenizer& tokenizer);
+
 // The prompt that asks a model to fill the gap: its marks in the order that it was trained on (others first, then
 // prefix, suffix, middle; Codestral: suffix, prefix), with the texts between them, in which nothing becomes a mark.
 // Where that is more than tokens_max, the ends that are farthest from the gap go: three quarters of the room stay for

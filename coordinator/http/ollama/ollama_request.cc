@@ -189,13 +189,18 @@ std::optional<ApiError> ReadOllamaGenerate(const Json& body, std::string_view, O
   request.raw = fields.Bool("raw", false);
   request.prompt = fields.String("prompt", "");
   const std::string system = fields.String("system", "");
-  for (const char* name : {"suffix", "template", "images", "context"}) {
+  request.suffix = fields.String("suffix", "");
+  for (const char* name : {"template", "images", "context"}) {
     const Json* value = fields.Find(name);
     const bool nothing = value == nullptr || *value == "" || (value->is_structured() && value->empty());
     if (!nothing) fields.Fail(name, "is not supported by this server");
   }
   if (request.raw && !system.empty()) fields.Fail("system", "cannot go with raw: true");
-  request.empty = request.prompt.empty();
+  if (!request.suffix.empty()) {
+    if (request.raw) fields.Fail("suffix", "cannot go with raw: true");
+    if (!system.empty()) fields.Fail("system", "cannot go with suffix");
+  }
+  request.empty = request.prompt.empty() && request.suffix.empty();
   if (!system.empty()) request.chat.messages.push_back(Value(MessageDict("system", Value(system))));
   request.chat.messages.push_back(Value(MessageDict("user", Value(request.prompt))));
   return fields.error();

@@ -18,6 +18,7 @@ struct OllamaRequest {
   bool unloads = false;  // keep_alive is 0.
   bool raw = false;
   std::string prompt;         // With raw: the whole prompt, template and control tokens included.
+  std::string suffix;         // Not empty: the answer fills the gap between the prompt and this.
   std::optional<bool> think;  // Whether the client asks for reasoning at all.
 };
 

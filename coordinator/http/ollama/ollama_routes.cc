@@ -1,5 +1,6 @@
 #include "coordinator/http/ollama/ollama_routes.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,7 @@
 #include "coordinator/http/json_reply.h"
 #include "coordinator/http/ollama/ollama_answer.h"
 #include "coordinator/http/ollama/ollama_request.h"
+#include "coordinator/text/infill.h"
 
 namespace barn {
 namespace {
@@ -36,19 +38,29 @@ HttpReply Loaded(const ApiContext& context, const OllamaRequest& request, bool c
 }
 
 // A raw prompt is what a template would have made: texts of control tokens are these tokens.
-std::variant<ApiError, PreparedChat> PrepareRaw(const ServedModel& model, const EngineState& engine,
-                                                const OllamaRequest& request) {
+absl::StatusOr<std::vector<int32_t>> RawPrompt(const Tokenizer& tokenizer, const std::string& prompt) {
+  const Vocabulary& vocabulary = tokenizer.vocabulary();
+  absl::StatusOr<std::vector<int32_t>> ids = tokenizer.Encode(prompt, {.add_special = false, .parse_special = true});
+  if (!ids.ok() || !vocabulary.add_bos || vocabulary.bos < 0) return ids;
+  if (ids->empty() || ids->front() != vocabulary.bos) ids->insert(ids->begin(), vocabulary.bos);
+  return ids;
+}
+
+// A prompt that is no chat: a raw one, or a text with a gap.
+std::variant<ApiError, PreparedChat> PrepareText(const ServedModel& model, const EngineState& engine,
+                                                 const OllamaRequest& request) {
   const SharedFields& shared = request.chat.shared;
   if (auto error = CheckShared(model, shared)) return *error;
   const int64_t context_tokens = ContextTokens(model, engine);
   if (context_tokens <= 0) return NotLoaded(engine);
-  const Vocabulary& vocabulary = model.tokenizer.vocabulary();
+  // A gap's answer has a quarter of the context at least, unless the client says how long it may be.
+  const int64_t before_tokens_max =
+      context_tokens - std::min(shared.max_tokens.value_or(context_tokens / 4), context_tokens);
   absl::StatusOr<std::vector<int32_t>> ids =
-      model.tokenizer.Encode(request.prompt, {.add_special = false, .parse_special = true});
-  if (!ids.ok()) return BadParam("prompt", ids.status().message());
-  if (vocabulary.add_bos && vocabulary.bos >= 0 && (ids->empty() || ids->front() != vocabulary.bos)) {
-    ids->insert(ids->begin(), vocabulary.bos);
-  }
+      request.raw
+          ? RawPrompt(model.tokenizer, request.prompt)
+          : InfillPrompt(model.tokenizer, {.before = request.prompt, .after = request.suffix}, before_tokens_max);
+  if (!ids.ok()) return BadParam(request.raw ? "prompt" : "suffix", ids.status().message());
   PreparedChat chat;
   chat.prompt_tokens = static_cast<int64_t>(ids->size());
   const int64_t room = std::max<int64_t>(1, context_tokens - chat.prompt_tokens);
@@ -77,8 +89,9 @@ RouteResult Generate(const ApiContext& context, const HttpRequest& http, ReadOll
     return BadParam("think", absl::StrCat("\"", model.id, "\" does not support thinking"));
   }
   const EngineState state = context.engine.State();
-  std::variant<ApiError, PreparedChat> prepared =
-      request.raw ? PrepareRaw(model, state, request) : PrepareChat(model, state, request.chat);
+  std::variant<ApiError, PreparedChat> prepared = request.raw || !request.suffix.empty()
+                                                      ? PrepareText(model, state, request)
+                                                      : PrepareChat(model, state, request.chat);
   if (std::holds_alternative<ApiError>(prepared)) return std::get<ApiError>(std::move(prepared));
   PreparedChat& ready = std::get<PreparedChat>(prepared);
   GenerationJob job;
@@ -107,6 +120,7 @@ Json Capabilities(const ServedModel& model) {
   Json list = Json::array();
   if (!model.facts.embedding.encoder) list.push_back("completion");
   if (model.facts.embedding.encoder || model.facts.embedding.pooling_known) list.push_back("embedding");
+  if (HasInfillMarks(model.tokenizer)) list.push_back("insert");
   if (model.chat_template != nullptr && model.chat_template->knows_tools()) list.push_back("tools");
   if (model.chat_template != nullptr && model.chat_template->format().reasons()) list.push_back("thinking");
   return list;

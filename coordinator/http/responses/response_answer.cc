@@ -6,6 +6,7 @@
 #include "absl/time/clock.h"
 #include "coordinator/http/choices_answer.h"
 #include "coordinator/http/json_reply.h"
+#include "coordinator/http/token_json.h"
 
 namespace barn {
 namespace {
@@ -13,9 +14,9 @@ namespace {
 using Json = nlohmann::json;
 using Kind = AnswerPart::Kind;
 
-Json TextPart(Kind kind, const std::string& text) {
+Json TextPart(Kind kind, const std::string& text, Json logprobs) {
   if (kind == Kind::kReasoning) return {{"type", "reasoning_text"}, {"text", text}};
-  return {{"type", "output_text"}, {"text", text}, {"annotations", Json::array()}, {"logprobs", Json::array()}};
+  return {{"type", "output_text"}, {"text", text}, {"annotations", Json::array()}, {"logprobs", std::move(logprobs)}};
 }
 
 class ResponseAnswer final : public ChoicesAnswer {
@@ -48,7 +49,12 @@ class ResponseAnswer final : public ChoicesAnswer {
  protected:
   std::string OnDelta(size_t, PartsDelta delta) override {
     std::string bytes = Opening();
-    for (const AnswerPart& part : delta.parts) bytes += AddPart(part);
+    // Tokens and parts do not meet exactly: those of a delta go with its first words.
+    Json logprobs = options_.logprobs ? ChatLogprobs(tokenizer_, delta.tokens)["content"] : Json::array();
+    for (const AnswerPart& part : delta.parts) {
+      bytes += part.kind == Kind::kContent ? AddPart(part, std::exchange(logprobs, Json::array()))
+                                           : AddPart(part, Json::array());
+    }
     if (open_ == Kind::kReasoning) reasoning_tokens_ = generated_tokens();
     return bytes;
   }
@@ -103,7 +109,7 @@ class ResponseAnswer final : public ChoicesAnswer {
   // The open item; empty while it is in progress.
   Json Item(const char* status) const {
     Json content = Json::array();
-    if (status != absl::string_view("in_progress")) content.push_back(TextPart(*open_, text_));
+    if (status != absl::string_view("in_progress")) content.push_back(TextPart(*open_, text_, logprobs_));
     Json item = {{"id", item_id_}, {"status", status}, {"content", std::move(content)}};
     if (*open_ == Kind::kReasoning) {
       item.update({{"type", "reasoning"}, {"summary", Json::array()}});
@@ -119,18 +125,21 @@ class ResponseAnswer final : public ChoicesAnswer {
     open_ = kind;
     item_id_ = NewId(kind == Kind::kReasoning ? "rs_" : "msg_");
     bytes += Event("response.output_item.added", {{"output_index", output_.size()}, {"item", Item("in_progress")}});
-    return bytes + Event("response.content_part.added", Place({{"content_index", 0}, {"part", TextPart(kind, "")}}));
+    return bytes + Event("response.content_part.added",
+                         Place({{"content_index", 0}, {"part", TextPart(kind, "", Json::array())}}));
   }
 
   std::string CloseItem(const char* status) {
     if (!open_.has_value()) return "";
     Json done = {{"content_index", 0}, {"text", text_}};
-    if (*open_ == Kind::kContent) done["logprobs"] = Json::array();
+    if (*open_ == Kind::kContent) done["logprobs"] = logprobs_;
     std::string bytes = Event(absl::StrCat(TextEvent(), ".done"), Place(std::move(done)));
-    bytes += Event("response.content_part.done", Place({{"content_index", 0}, {"part", TextPart(*open_, text_)}}));
+    bytes += Event("response.content_part.done",
+                   Place({{"content_index", 0}, {"part", TextPart(*open_, text_, logprobs_)}}));
     bytes += CloseWith(Item(status));
     open_.reset();
     text_.clear();
+    logprobs_ = Json::array();
     return bytes;
   }
 
@@ -144,12 +153,13 @@ class ResponseAnswer final : public ChoicesAnswer {
     return *open_ == Kind::kReasoning ? "response.reasoning_text" : "response.output_text";
   }
 
-  std::string AddPart(const AnswerPart& part) {
+  std::string AddPart(const AnswerPart& part, Json logprobs) {
     if (part.kind == Kind::kCall) return AddCall(part.call);
     std::string bytes = OpenItem(part.kind);
     text_ += part.text;
     Json delta = {{"content_index", 0}, {"delta", part.text}};
-    if (part.kind == Kind::kContent) delta["logprobs"] = Json::array();
+    for (const Json& one : logprobs) logprobs_.push_back(one);
+    if (part.kind == Kind::kContent) delta["logprobs"] = std::move(logprobs);
     return bytes + Event(absl::StrCat(TextEvent(), ".delta"), Place(std::move(delta)));
   }
 
@@ -174,8 +184,9 @@ class ResponseAnswer final : public ChoicesAnswer {
   bool opened_ = false;
   std::optional<Kind> open_;  // The item that grows.
   std::string item_id_;
-  std::string text_;              // Of the item that grows.
-  int64_t reasoning_tokens_ = 0;  // Up to the last that was thought.
+  std::string text_;               // Of the item that grows.
+  Json logprobs_ = Json::array();  // Likewise.
+  int64_t reasoning_tokens_ = 0;   // Up to the last that was thought.
   int64_t sequence_ = 0;
 };
 
@@ -192,6 +203,7 @@ Json EchoedFields(const Json& body) {
                  {"text", {{"format", {{"type", "text"}}}}},
                  {"tool_choice", "auto"},
                  {"tools", Json::array()},
+                 {"top_logprobs", 0},
                  {"top_p", 1.0},
                  {"truncation", "disabled"},
                  {"user", nullptr}};

@@ -14,6 +14,7 @@ struct ResponseAnswerOptions {
   std::string model;      // The name to report.
   nlohmann::json echoed;  // Fields of the request that the answer repeats.
   bool stream = false;
+  bool logprobs = false;
   AnswerShape shape;
   int64_t prompt_tokens = 0;
 };

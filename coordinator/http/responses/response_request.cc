@@ -1,5 +1,6 @@
 #include "coordinator/http/responses/response_request.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,8 @@ using jinja::Dict;
 using jinja::List;
 using jinja::Value;
 using Json = nlohmann::json;
+
+constexpr char kIncludeLogprobs[] = "message.output_text.logprobs";
 
 void ReadChoice(Fields& fields, ToolChoice& choice) {
   const Json* value = fields.Find("tool_choice");
@@ -71,6 +74,15 @@ void ReadFormat(Fields& fields, AnswerForm& form) {
   }
 }
 
+// Asked for by name in `include`, and by a number of best ones.
+void ReadLogprobs(Fields& fields, SharedFields& shared) {
+  shared.top_logprobs = static_cast<int>(fields.Integer("top_logprobs", 0, 0, kTopLogprobsMax));
+  const Json* include = fields.Find("include");
+  if (include != nullptr && !include->is_array()) return fields.Fail("include", "must be a list");
+  shared.logprobs = shared.top_logprobs > 0 || (include != nullptr && std::find(include->begin(), include->end(),
+                                                                                kIncludeLogprobs) != include->end());
+}
+
 void ReadScalars(Fields& fields, ChatRequest& request) {
   SharedFields& shared = request.shared;
   shared.model = fields.String("model", "");
@@ -81,9 +93,7 @@ void ReadScalars(Fields& fields, ChatRequest& request) {
   const std::string truncation = fields.String("truncation", "disabled");
   if (truncation != "auto" && truncation != "disabled") fields.Fail("truncation", "must be auto or disabled");
   shared.truncate = truncation == "auto";
-  if (fields.Integer("top_logprobs", 0, 0, kTopLogprobsMax) > 0) {
-    fields.Fail("top_logprobs", "is not supported by this server; /v1/chat/completions has log probabilities");
-  }
+  ReadLogprobs(fields, shared);
   for (const char* name : {"previous_response_id", "conversation", "prompt", "background"}) {
     const Json* value = fields.Find(name);
     if (value != nullptr && *value != false) {

@@ -22,6 +22,7 @@ RouteResult OpenAiResponse(const ApiContext& context, const HttpRequest& request
   job.answer = MakeResponseAnswer(context.model.tokenizer, {.model = ModelName(context.model, chat.shared.model),
                                                             .echoed = EchoedFields(*body),
                                                             .stream = chat.shared.stream,
+                                                            .logprobs = chat.shared.logprobs,
                                                             .shape = std::move(ready.shape),
                                                             .prompt_tokens = ready.prompt_tokens});
   return job;

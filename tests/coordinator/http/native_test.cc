@@ -110,6 +110,13 @@ TEST(NativeInfill, FillsTheGap) {
   const json same = client.Post("/v1/completions", {{"prompt", "a"}, {"suffix", ";"}, {"max_tokens", 2}}).json();
   EXPECT_EQ(same["choices"][0]["text"], "+1");
   EXPECT_EQ(server.engine.submitted()[1].prompt, (std::vector<int32_t>{256, 'a', 257, ';', 258}));
+  json ollama = {{"model", "coder"}, {"prompt", "a"}, {"suffix", ";"}, {"stream", false}};
+  EXPECT_EQ(client.Post("/api/generate", ollama).json()["response"], "+1");
+  EXPECT_EQ(server.engine.submitted()[2].prompt, (std::vector<int32_t>{256, 'a', 257, ';', 258}));
+  EXPECT_EQ(client.Post("/api/show", {{"model", "coder"}}).json()["capabilities"],
+            json::array({"completion", "insert"}));
+  ollama["raw"] = true;
+  EXPECT_EQ(client.Post("/api/generate", ollama).status, 400);
 }
 
 }  // namespace

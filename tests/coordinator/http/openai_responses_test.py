@@ -64,6 +64,15 @@ def answers_and_streams_agree(suite):
         expect_equal(shown(stream(suite, say(text), tools=TOOLS)), shown(ask(suite, say(text), tools=TOOLS)))
 
 
+def log_probabilities_are_the_texts(suite):
+    for answer in (ask, stream):
+        part = answer(suite, say("Grüße, 世界!"), top_logprobs=2, include=["message.output_text.logprobs"]).output[-1].content[0]
+        expect_equal("".join(bytes(one.bytes).decode() if one.bytes is not None else one.token for one in part.logprobs).strip(), part.text)
+        for one in part.logprobs:
+            expect(one.logprob <= 0 and len(one.top_logprobs) >= 2, one)
+        expect_equal(answer(suite, say("Hello there.")).output[-1].content[0].logprobs, [])
+
+
 def items_by_kind(suite):
     response = ask(suite, say(THOUGHT + CALL), tools=TOOLS)
     if suite.scripted:
@@ -136,7 +145,7 @@ def conversations_are_sent_whole(suite):
 
 
 def errors_have_their_class(suite):
-    suite.calls += 10
+    suite.calls += 12
     create = suite.client.responses.create
 
     def bad(part, **more):
@@ -151,12 +160,13 @@ def errors_have_their_class(suite):
     bad("input[0]", input=[{"type": "item_reference", "id": "msg_1"}])
     bad("text alone", input=[{"role": "user", "content": [{"type": "input_image", "image_url": "http://x/y.png", "detail": "auto"}]}])
     bad("max_output_tokens", max_output_tokens=0)
-    bad("top_logprobs", top_logprobs=3)
+    bad("top_logprobs", top_logprobs=30)
+    bad("include", include="message.output_text.logprobs")
     refused(openai.NotFoundError, lambda: create(model="no-such", input="x"), "no-such")
 
 
 if __name__ == "__main__":
     client_suite.run("OpenAI responses", make, [
-        answers_and_streams_agree, items_by_kind, calls_can_be_forced, usage_adds_up, the_request_is_echoed, two_step_loop, conversations_are_sent_whole,
+        answers_and_streams_agree, log_probabilities_are_the_texts, items_by_kind, calls_can_be_forced, usage_adds_up, the_request_is_echoed, two_step_loop, conversations_are_sent_whole,
         errors_have_their_class,
     ])

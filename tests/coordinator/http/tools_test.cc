@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "coordinator/text/grammar/matcher.h"
+#include "coordinator/text/tools/thought_limit.h"
 #include "tests/coordinator/http/test_server.h"
 
 namespace barn {

@@ -55,23 +55,46 @@ TEST(CheckRequest, NamesTheParameterAndTheNumbers) {
   EXPECT_TRUE(CheckRequest(Request(90, 10), {.vocabulary = 50, .sequence_tokens_max = 100}).ok());
 }
 
-TEST(Sequences, AdmissionTakesWhatIsKnownAndNeverOvertakes) {
+TEST(Sequences, AdmissionTakesWhatIsKnown) {
   Sequences sequences;
   sequences.SetPool(KvBlocks(10, 4));
   EXPECT_TRUE(sequences.Add(1, Request(8, 9), 0).ok());
   EXPECT_TRUE(sequences.Add(2, Request(30, 1), 0).ok());  // 8 blocks, and one for the growth of the first: has to wait.
-  EXPECT_TRUE(sequences.Add(3, Request(1, 1), 0).ok());   // Would fit, but does not overtake.
   sequences.Admit(100);
   EXPECT_EQ(sequences.running().size(), 1u);
   EXPECT_EQ(sequences.FindRunning(1)->blocks.size(), 2u);
   EXPECT_EQ(sequences.blocks().free(), 8);
-  EXPECT_TRUE(sequences.Contains(3));
-  EXPECT_EQ(sequences.FindRunning(3), nullptr);
+  EXPECT_NE(sequences.FindWaiting(2), nullptr);
   sequences.Release(1);
   sequences.Admit(100);
-  EXPECT_EQ(sequences.running().size(), 2u);
-  EXPECT_EQ(sequences.blocks().free(), 1);
+  EXPECT_EQ(sequences.running().size(), 1u);
+  EXPECT_EQ(sequences.blocks().free(), 2);
   EXPECT_TRUE(sequences.waiting().empty());
+}
+
+// While there is no room for a long one, short ones pass, with as many tokens as it has itself.
+TEST(Sequences, WhoFindsNoRoomIsOvertakenForAWhile) {
+  Sequences sequences;
+  sequences.SetPool(KvBlocks(20, 4));
+  EXPECT_TRUE(sequences.Add(1, Request(40, 9), 0).ok());
+  EXPECT_TRUE(sequences.Add(2, Request(48, 1), 0).ok());  // 12 blocks, 10 are left.
+  GenerateRequest minor = Request(2, 1);
+  minor.tenant.priority = -1;
+  EXPECT_TRUE(sequences.Add(3, minor, 0).ok());
+  int64_t passed = 0;
+  for (int id = 4; id < 40; ++id) {
+    EXPECT_TRUE(sequences.Add(id, Request(4, 2), 0).ok());  // Six tokens each.
+    sequences.Admit(100);
+    if (sequences.FindRunning(id) == nullptr) continue;
+    ++passed;
+    sequences.Release(id);
+  }
+  EXPECT_EQ(passed, 48 / 6);
+  EXPECT_EQ(sequences.FindRunning(3), nullptr) << "of a lower priority";
+  EXPECT_EQ(sequences.running().size(), 1u);
+  sequences.Release(1);
+  sequences.Admit(1);
+  EXPECT_NE(sequences.FindRunning(2), nullptr) << "it is still its turn";
 }
 
 TEST(Sequences, PlacesAreLimited) {
