@@ -56,7 +56,8 @@ bool IsSingleExpert(std::string_view stem) {
 TensorRole RoleOutsideLayers(std::string_view stem) {
   if (stem.find("_norm") != std::string_view::npos) return TensorRole::kNorm;
   if (stem == "token_embd" || stem == "position_embd" || stem == "token_types") return TensorRole::kEmbedding;
-  if (stem == "output" || stem == "cls" || stem == "cls.output") return TensorRole::kHead;
+  if (stem == "output" || stem == "cls" || stem == "cls.output" || stem == "dense_2" || stem == "dense_3")
+    return TensorRole::kHead;
   return TensorRole::kOther;
 }
 

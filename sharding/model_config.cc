@@ -130,15 +130,15 @@ absl::Status ReadVocabulary(const GgufModel& model, ModelConfig& config) {
 
 const std::vector<std::string>& SupportedArchitectures() {
   static const auto* const kSorted = new std::vector<std::string>{
-      "bert",       "command-r",    "deepseek2", "gemma2",   "gemma3",   "glm4moe",     "gpt-oss",
-      "granitemoe", "jina-bert-v2", "llama",     "llama4",   "mistral3", "modern-bert", "nomic-bert",
-      "olmoe",      "phi3",         "qwen2",     "qwen2moe", "qwen3",    "qwen3moe",    "starcoder2"};
+      "bert",       "command-r",    "deepseek2", "gemma-embedding", "gemma2",   "gemma3",      "glm4moe",    "gpt-oss",
+      "granitemoe", "jina-bert-v2", "llama",     "llama4",          "mistral3", "modern-bert", "nomic-bert", "olmoe",
+      "phi3",       "qwen2",        "qwen2moe",  "qwen3",           "qwen3moe", "starcoder2"};
   return *kSorted;
 }
 
 bool IsEncoderArchitecture(std::string_view architecture) {
-  return architecture == "bert" || architecture == "jina-bert-v2" || architecture == "modern-bert" ||
-         architecture == "nomic-bert";
+  return architecture == "bert" || architecture == "gemma-embedding" || architecture == "jina-bert-v2" ||
+         architecture == "modern-bert" || architecture == "nomic-bert";
 }
 
 absl::StatusOr<ModelConfig> ReadModelConfig(const GgufModel& model) {

@@ -75,7 +75,8 @@ class Encoders(unittest.TestCase):
         self.assertLess(max(abs(a - b) for a, b in zip(got, want)), tolerance)
 
     def test_every_architecture_pools_as_its_file_says(self):
-        for name, pooling in (("bert", "cls"), ("nomic-bert", "mean"), ("jina-bert-v2", "mean"), ("modern-bert", "cls")):
+        for name, pooling in (("bert", "cls"), ("gemma-embedding", "mean"), ("nomic-bert", "mean"), ("jina-bert-v2", "mean"),
+                              ("modern-bert", "cls")):
             facts = self.reference(name)
             for workers in (1, 2):
                 with self.subTest(name=name, workers=workers):

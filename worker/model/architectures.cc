@@ -19,6 +19,7 @@ const std::map<std::string, Describe, std::less<>>& Registry() {
       {"deepseek2", DescribeDeepseek2},
       {"gemma2", DescribeGemma2},
       {"gemma3", DescribeGemma3},
+      {"gemma-embedding", DescribeGemmaEmbedding},
       {"glm4moe", DescribeGlm4Moe},
       {"gpt-oss", DescribeGptOss},
       {"granitemoe", DescribeGraniteMoe},

@@ -15,6 +15,7 @@ ModelSpec DescribeCommandR(ConfigReader& reader);
 ModelSpec DescribeDeepseek2(ConfigReader& reader);
 ModelSpec DescribeGemma2(ConfigReader& reader);
 ModelSpec DescribeGemma3(ConfigReader& reader);
+ModelSpec DescribeGemmaEmbedding(ConfigReader& reader);
 ModelSpec DescribeGlm4Moe(ConfigReader& reader);
 ModelSpec DescribeGptOss(ConfigReader& reader);
 ModelSpec DescribeGraniteMoe(ConfigReader& reader);

@@ -14,7 +14,7 @@ ModelSpec DescribeGemma3(ConfigReader& reader) {
   spec.final_softcap = static_cast<float>(reader.FloatOr("final_logit_softcapping", 0));
   WindowLayers(spec, reader.Int("attention.sliding_window", kContextTokensMax), 6);
   const double window_base = reader.FloatOr("rope.freq_base_swa", 10000);
-  reader.Require(window_base > 1, "key gemma3.rope.freq_base_swa must be more than 1");
+  reader.Require(window_base > 1, "key rope.freq_base_swa must be more than 1");
   for (LayerSpec& layer : spec.layers) {
     layer.post_norms = true;
     layer.dense.activation = Activation::kGeluTanh;

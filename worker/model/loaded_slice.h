@@ -9,6 +9,7 @@
 
 #include "worker/memory/kv_cache.h"
 #include "worker/model/adapters.h"
+#include "worker/model/embedding_head.h"
 #include "worker/model/input.h"
 #include "worker/model/layer.h"
 #include "worker/model/score_head.h"
@@ -83,6 +84,7 @@ class LoadedSlice final : public Slice {
   const Matrix* head_ = nullptr;
   std::optional<Norm> output_norm_;
   std::optional<ScoreHead> score_head_;
+  std::optional<EmbeddingHead> embedding_head_;
   RouteObserver observe_routes_;
   std::vector<AdapterTarget> adapter_targets_;  // As loaded_.origins.
   std::optional<SliceAdapters> adapters_;

@@ -174,7 +174,9 @@ absl::Status LoadedSlice::CheckWishes(const StepInput& step, std::span<const int
 }
 
 absl::Status LoadedSlice::ReadHidden(Tensor x, std::span<float> out) {
-  return ReadNormed(x, out, [](Tensor normed) { return normed; });
+  return ReadNormed(x, out, [this](Tensor normed) {
+    return embedding_head_ ? embedding_head_->Project(device_, *scratch_, normed) : normed;
+  });
 }
 
 absl::Status LoadedSlice::ReadScores(Tensor x, std::span<float> out) {

@@ -137,10 +137,11 @@ absl::Status LoadedSlice::LoadEnds(TensorLoader& loader) {
   if (is_last_ && spec_.output_norm) {
     output_norm_.emplace(loader, spec_.norm, "output_norm", spec_.width);
   }
-  if (is_last_ && spec_.scores) {
+  if (is_last_) {
     const size_t before = loaded_.origins.size();
-    score_head_.emplace(loader, spec_.width);
-    loaded_.origins.resize(before);  // Adapters do not change it.
+    if (spec_.scores) score_head_.emplace(loader, spec_.width);
+    if (spec_.embedding_hidden > 0) embedding_head_.emplace(loader, spec_.width, spec_.embedding_hidden);
+    loaded_.origins.resize(before);  // Adapters do not change these.
   }
   if (is_last_ && !spec_.encoder) {
     head_ = loader.MatrixRows(tied ? "token_embd.weight" : "output.weight", table, entries_.mine);
@@ -207,7 +208,8 @@ absl::Status LoadedSlice::AllocateScratch() {
   }
   if (is_last_) {
     // Logits, or hidden states and scores of as many rows.
-    const int64_t head_row = 3 * Scratch::RowFloats(spec_.width) + Scratch::RowFloats(spec_.vocabulary);
+    const int64_t head_row = 3 * Scratch::RowFloats(spec_.width) +
+                             std::max(Scratch::RowFloats(spec_.vocabulary), Scratch::RowFloats(spec_.embedding_hidden));
     floats = std::max(floats, kLogitRowsMax * head_row);
   }
   // The residual stream, and on the last slice the rows of it that the head wants.

@@ -126,9 +126,10 @@ struct ModelSpec {
   float residual_scale = 1;
   float logit_scale = 1;
   float final_softcap = 0;
-  bool encoder = false;     // A sequence comes whole; no output head.
-  bool output_norm = true;  // Behind the last layer.
-  bool scores = false;      // cls and cls.output; see ScoreHead.
+  bool encoder = false;          // A sequence comes whole; no output head.
+  bool output_norm = true;       // Behind the last layer.
+  bool scores = false;           // cls and cls.output; see ScoreHead.
+  int64_t embedding_hidden = 0;  // > 0: dense_2 gives so many; see EmbeddingHead.
   InputSpec input;
   std::vector<LayerSpec> layers;
 };

@@ -25,6 +25,8 @@ MODELS = {
     "bert-reranker": {"arch": "bert", "ffn": 96, "types": 2, "pooling": gguf.PoolingType.RANK, "head": True},
     "nomic-bert": {"arch": "nomic-bert", "ffn": 80, "types": 2, "pooling": gguf.PoolingType.MEAN},
     "modern-bert": {"arch": "modern-bert", "ffn": 88, "types": 0, "pooling": gguf.PoolingType.CLS, "window": 16},
+    "gemma-embedding": {"arch": "gemma-embedding", "ffn": 88, "types": 0, "pooling": gguf.PoolingType.MEAN, "window": 8, "layers": 7,
+                        "kv_heads": 2, "hidden": 96},
     "jina-bert-v2": {"arch": "jina-bert-v2", "ffn": 72, "types": 2, "pooling": gguf.PoolingType.MEAN},
 }
 
@@ -58,7 +60,7 @@ def tensors(name, model):
 
     def norm(key):
         t[key + ".weight"] = spread(name + key, WIDTH, scale=0.3, center=1)
-        if model["arch"] != "modern-bert":
+        if model["arch"] not in ("modern-bert", "gemma-embedding"):
             t[key + ".bias"] = spread(name + key + "b", WIDTH, scale=0.2)
 
     t["token_embd.weight"] = spread(name + "tok", vocab, WIDTH)
@@ -66,6 +68,24 @@ def tensors(name, model):
         t["token_types.weight"] = spread(name + "types", model["types"], WIDTH)
     if model["arch"] == "bert":
         t["position_embd.weight"] = spread(name + "pos", CONTEXT, WIDTH)
+    if model["arch"] == "gemma-embedding":
+        for layer in range(model["layers"]):
+            b = f"blk.{layer}."
+            for key in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+                norm(b + key)
+            matrix(b + "attn_q", WIDTH, WIDTH, False)
+            for part in "kv":
+                matrix(b + "attn_" + part, WIDTH // HEADS * model["kv_heads"], WIDTH, False)
+            for part in "qk":
+                t[b + f"attn_{part}_norm.weight"] = spread(name + b + part, WIDTH // HEADS, scale=0.3, center=1)
+            matrix(b + "attn_output", WIDTH, WIDTH, False)
+            matrix(b + "ffn_gate", model["ffn"], WIDTH, False)
+            matrix(b + "ffn_up", model["ffn"], WIDTH, False)
+            matrix(b + "ffn_down", WIDTH, model["ffn"], False)
+        norm("output_norm")
+        matrix("dense_2", model["hidden"], WIDTH, False)
+        matrix("dense_3", WIDTH, model["hidden"], False)
+        return t
     norm("token_embd_norm")
     for layer in range(LAYERS):
         b = f"blk.{layer}."
@@ -109,10 +129,16 @@ def write(path, name, model, weights):
     w.add_context_length(CONTEXT)
     w.add_embedding_length(WIDTH)
     w.add_feed_forward_length(model["ffn"])
-    w.add_block_count(LAYERS)
+    w.add_block_count(model.get("layers", LAYERS))
     w.add_head_count(HEADS)
-    w.add_layer_norm_eps(EPSILON)
-    w.add_causal_attention(False)
+    if model["arch"] == "gemma-embedding":
+        w.add_layer_norm_rms_eps(EPSILON)
+        w.add_head_count_kv(model["kv_heads"])
+        w.add_rope_freq_base(1e6)
+        w.add_sliding_window(model["window"])
+    else:
+        w.add_layer_norm_eps(EPSILON)
+        w.add_causal_attention(False)
     w.add_pooling_type(model["pooling"])
     if model["arch"] == "nomic-bert":
         w.add_rope_freq_base(1000.0)
@@ -139,6 +165,10 @@ def write(path, name, model, weights):
 def layer_norm(x, t, key):
     x = x - x.mean(-1, keepdims=True)
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + EPSILON) * t[key + ".weight"] + t.get(key + ".bias", 0)
+
+
+def rms_norm(x, weight):
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + EPSILON) * weight
 
 
 def product(x, t, key):
@@ -185,6 +215,36 @@ def attention(x, t, b, model, windowed=False):
     return product(np.einsum("hts,shk->thk", weights, v).reshape(rows, WIDTH), t, b + "attn_output")
 
 
+def gemma_embedding(model, t, ids):
+    """Gemma 3 without a mask: a full layer behind five whose windows reach to both sides."""
+    x = t["token_embd.weight"][ids] * math.sqrt(WIDTH)
+    rows, width, groups = len(ids), WIDTH // HEADS, HEADS // model["kv_heads"]
+    distance = np.abs(np.arange(rows)[:, None] - np.arange(rows)[None])
+    for layer in range(model["layers"]):
+        b = f"blk.{layer}."
+        windowed = (layer + 1) % 6 != 0
+        base = 10000.0 if windowed else 1e6
+        y = rms_norm(x, t[b + "attn_norm.weight"])
+        q, k, v = (product(y, t, b + "attn_" + part).reshape(rows, -1, width) for part in "qkv")
+        q = rotate(rms_norm(q, t[b + "attn_q_norm.weight"]), base)
+        k = rotate(rms_norm(k, t[b + "attn_k_norm.weight"]), base)
+        k, v = np.repeat(k, groups, axis=1), np.repeat(v, groups, axis=1)
+        scores = np.einsum("thk,shk->hts", q, k) / math.sqrt(width)
+        if windowed:
+            scores = np.where(distance <= model["window"] // 2, scores, -np.inf)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        y = product(np.einsum("hts,shk->thk", weights, v).reshape(rows, WIDTH), t, b + "attn_output")
+        x = x + rms_norm(y, t[b + "post_attention_norm.weight"])
+        y = rms_norm(x, t[b + "ffn_norm.weight"])
+        gate = product(y, t, b + "ffn_gate")
+        gate = 0.5 * gate * (1 + np.tanh(math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)))
+        y = product(gate * product(y, t, b + "ffn_up"), t, b + "ffn_down")
+        x = x + rms_norm(y, t[b + "post_ffw_norm.weight"])
+    x = rms_norm(x, t["output_norm.weight"])
+    return product(product(x, t, "dense_2"), t, "dense_3")
+
+
 def feed_forward(x, t, b, model):
     if model["arch"] == "bert":
         hidden = gelu(product(x, t, b + "ffn_up"))
@@ -198,6 +258,8 @@ def feed_forward(x, t, b, model):
 
 def run(model, weights, ids, types):
     t = {key: value.astype(np.float64) for key, value in weights.items()}
+    if model["arch"] == "gemma-embedding":
+        return gemma_embedding(model, t, ids)
     x = t["token_embd.weight"][ids]
     if model["types"]:
         x = x + t["token_types.weight"][types]

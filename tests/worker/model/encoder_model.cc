@@ -86,7 +86,7 @@ std::vector<float> RunSlice(const EncoderModel& model, const EncoderRun& run, in
 }  // namespace
 
 std::vector<std::string> EncoderNames() {
-  return {"bert", "bert-reranker", "jina-bert-v2", "modern-bert", "nomic-bert"};
+  return {"bert", "bert-reranker", "gemma-embedding", "jina-bert-v2", "modern-bert", "nomic-bert"};
 }
 
 EncoderModel LoadEncoder(const std::string& name) {
