@@ -4,6 +4,7 @@
 #include <array>
 #include <vector>
 
+#include "sharding/speed.h"
 #include "sharding/tiers.h"
 
 namespace barn {
@@ -38,8 +39,7 @@ const GpuFigures* FindGpu(std::string_view name) {
 double GpuSeconds(const Catalogue& catalogue, const ModelConfig& config, const PlanStage& stage, const PlanNode& node,
                   double bytes) {
   const std::vector<bool> routed = RoutedLayers(catalogue);
-  const double rate = node.link.read_bytes_per_s > 0 ? node.link.read_bytes_per_s : kUnknownReadBytesPerSecond;
-  double seconds = (bytes - HostBytesPerToken(catalogue, config, stage)) / (kReachableBandwidth * rate);
+  double seconds = (bytes - HostBytesPerToken(catalogue, config, stage)) / ReadBytesPerSecond(node);
   seconds += HostSeconds(catalogue, config, stage, node);
   for (int64_t layer = stage.first_layer; layer < stage.last_layer; ++layer) {
     const bool experts = routed[static_cast<size_t>(layer)];

@@ -13,6 +13,7 @@
 #include "kernels/check.h"
 #include "proto/base/status.h"
 #include "sharding/byte_text.h"
+#include "sharding/faster_nodes.h"
 #include "sharding/gpu_memory.h"
 #include "sharding/gpu_speed.h"
 #include "sharding/limits.h"
@@ -356,16 +357,49 @@ ShardPlan Choose(ShardPlan pipeline, absl::StatusOr<ShardPlan> ranks, const Plan
   return *std::move(ranks);
 }
 
-}  // namespace
-
-absl::StatusOr<ShardPlan> PlanShards(const Catalogue& catalogue, const ModelConfig& config,
-                                     std::span<const PlanNode> nodes, const PlanOptions& options) {
-  BARN_RETURN_IF_ERROR(CheckArguments(catalogue, config, nodes, options));
+// All nodes, but with more of them than layers.
+absl::StatusOr<ShardPlan> PlanAll(const Catalogue& catalogue, const ModelConfig& config,
+                                  std::span<const PlanNode> nodes, const PlanOptions& options) {
   const StageCost cost(catalogue, config, nodes, options);
   const Place place = [&](int64_t tokens) { return PlacePipeline(cost, config.layers, nodes, tokens); };
   BARN_ASSIGN_OR_RETURN(ShardPlan pipeline, PlanForm(place, catalogue, config, nodes, options));
   if (nodes.size() == 1) return pipeline;
   return Choose(std::move(pipeline), PlanRanks(cost, catalogue, config, nodes, options), options);
+}
+
+// Of one token of one stream, without the way from stage to stage.
+double ComputeSeconds(const ShardPlan& plan) {
+  return 1 / plan.stream_tokens_per_s - kHopSeconds * static_cast<double>(plan.stages.size() - 1);
+}
+
+// Whether a plan without slow nodes is worth more than one with them.
+bool IsBetter(const ShardPlan& without, const ShardPlan& with, const PlanOptions& options) {
+  return options.objective != PlanObjective::kThroughput && without.context_tokens >= with.context_tokens &&
+         ComputeSeconds(with) > ComputeSeconds(without);
+}
+
+}  // namespace
+
+absl::StatusOr<ShardPlan> PlanShards(const Catalogue& catalogue, const ModelConfig& config,
+                                     std::span<const PlanNode> nodes, const PlanOptions& options) {
+  BARN_RETURN_IF_ERROR(CheckArguments(catalogue, config, nodes, options));
+  const absl::StatusOr<ShardPlan> all = PlanAll(catalogue, config, nodes, options);
+  absl::StatusOr<ShardPlan> best = all;
+  for (const std::vector<int>& group : FasterNodes(nodes)) {
+    std::vector<PlanNode> faster;
+    for (const int node : group) faster.push_back(nodes[static_cast<size_t>(node)]);
+    absl::StatusOr<ShardPlan> plan = PlanAll(catalogue, config, faster, options);
+    if (!plan.ok() || (best.ok() && !IsBetter(*plan, *best, options))) continue;
+    for (PlanStage& stage : plan->stages) {
+      for (PlanRank& rank : stage.ranks) rank.node = group[static_cast<size_t>(rank.node)];
+    }
+    plan->unused_reason = all.ok()
+                              ? absl::StrFormat("one stream is predicted at %.3g tokens/s without, %.3g with all nodes",
+                                                plan->stream_tokens_per_s, all->stream_tokens_per_s)
+                              : "with all nodes the model does not fit";
+    best = std::move(plan);
+  }
+  return best;
 }
 
 std::vector<const CatalogueEntry*> TensorsOfStage(const Catalogue& catalogue, const ShardPlan& plan, int stage) {

@@ -65,6 +65,7 @@ struct ShardPlan {
   KvType kv = KvType::kF16;
   double stream_tokens_per_s = 0;  // Predicted, of one stream; see speed.h.
   std::string reason = "";         // Why this form and not the other; empty for one node.
+  std::string unused_reason = "";  // Why nodes are unused that could have layers; empty: there are none such.
 };
 
 // A pipeline, or all nodes as ranks of one stage when they share a machine's memory, the model can be cut so, it fits,
@@ -72,9 +73,11 @@ struct ShardPlan {
 // files) or anything (kLatency). kThroughput: always the pipeline, whose stages overlap.
 //
 // The pipeline: contiguous layer ranges for every node, in the given order, so that the fullest node (share of its
-// memory) is as empty as possible and the others are even below it. Every node gets a layer; only with more nodes than
-// layers are nodes left out, so that there is one stage for each layer. A stage needs its weights, its KV and
-// activation scratch:
+// memory) is as empty as possible and the others are even below it. Every node gets a layer, but with more nodes than
+// layers, where there is one stage for each layer, and but for slow nodes (faster_nodes.h): those are left out where
+// the model does not fit with them, or fits without them, with as many tokens of KV, and one stream is predicted to be
+// faster even if ways between stages took no time. kThroughput leaves none out that fits. A stage needs its weights,
+// its KV and activation scratch:
 //   scratch = 4 bytes * step_tokens_max * (largest layer's sum of product output rows, each routed expert once, + 4 *
 //   width), on the last stage plus 4 bytes * vocabulary * min(step_tokens_max, 32) for logits; on a GPU plus what
 //   gpu_memory.h counts.

@@ -55,11 +55,16 @@ std::string PlanText(const ShardPlan& plan, std::span<const PlanNode> nodes) {
   }
   for (const PlanStage& stage : plan.stages) AppendHostTier(stage, nodes, &text);
   if (!plan.reason.empty()) absl::StrAppendFormat(&text, "\n%s\n", plan.reason);
-  const std::vector<std::string> unused = UnusedNodes(plan, nodes);
-  if (!unused.empty()) {
-    absl::StrAppendFormat(&text, "\nunused (more nodes than layers): %s\n", absl::StrJoin(unused, ", "));
-  }
+  if (const std::string unused = UnusedText(plan, nodes); !unused.empty())
+    absl::StrAppendFormat(&text, "\n%s\n", unused);
   return text;
+}
+
+std::string UnusedText(const ShardPlan& plan, std::span<const PlanNode> nodes) {
+  const std::vector<std::string> unused = UnusedNodes(plan, nodes);
+  if (unused.empty()) return "";
+  return absl::StrFormat("unused (%s): %s", plan.unused_reason.empty() ? "more nodes than layers" : plan.unused_reason,
+                         absl::StrJoin(unused, ", "));
 }
 
 nlohmann::json PlanJson(const ShardPlan& plan, std::span<const PlanNode> nodes) {
@@ -69,6 +74,7 @@ nlohmann::json PlanJson(const ShardPlan& plan, std::span<const PlanNode> nodes) 
                          {"kv", KvTypeName(plan.kv)},
                          {"stages", nlohmann::json::array()},
                          {"unused_nodes", UnusedNodes(plan, nodes)},
+                         {"unused_reason", plan.unused_reason},
                          {"reason", plan.reason},
                          {"stream_tokens_per_s", plan.stream_tokens_per_s}};
   for (const PlanStage& stage : plan.stages) {

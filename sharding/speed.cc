@@ -24,6 +24,12 @@ double GpuExchangeSeconds(const ModelConfig& config, int ranks) {
 
 }  // namespace
 
+double ReadBytesPerSecond(const PlanNode& node) {
+  if (!node.gpu) return kThreadBytesPerSecond * std::max(node.threads, 1);
+  return kReachableBandwidth *
+         (node.link.read_bytes_per_s > 0 ? node.link.read_bytes_per_s : kUnknownReadBytesPerSecond);
+}
+
 double StreamSecondsPerToken(const Catalogue& catalogue, const ModelConfig& config, const ShardPlan& plan,
                              std::span<const PlanNode> nodes) {
   double seconds = kHopSeconds * static_cast<double>(plan.stages.size() - 1);
@@ -38,8 +44,8 @@ double StreamSecondsPerToken(const Catalogue& catalogue, const ModelConfig& conf
         bytes += here ? TokenBytes(entry, config, catalogue.tied_head, rank, ranks) : 0;
       }
       const PlanNode& node = nodes[static_cast<size_t>(stage.ranks[rank].node)];
-      slowest = std::max(slowest, node.gpu ? GpuSeconds(catalogue, config, stage, node, bytes)
-                                           : bytes / (kThreadBytesPerSecond * std::max(node.threads, 1)));
+      slowest = std::max(
+          slowest, node.gpu ? GpuSeconds(catalogue, config, stage, node, bytes) : bytes / ReadBytesPerSecond(node));
     }
     seconds += slowest;
     if (ranks > 1) {

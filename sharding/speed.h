@@ -19,6 +19,9 @@ inline constexpr double kHopSeconds = 60e-6;
 // One exchange between ranks in shared memory: 1.5 us for 8 kB both ways, the rest is waiting for the slower rank.
 inline constexpr double kExchangeSeconds = 5e-6;
 
+// What a node reads of weights in its own memory.
+double ReadBytesPerSecond(const PlanNode& node);
+
 // Predicted seconds per token of one stream under a plan, whatever its form, while its sequence is short. Nodes with a
 // GPU count as gpu_speed.h has it.
 double StreamSecondsPerToken(const Catalogue& catalogue, const ModelConfig& config, const ShardPlan& plan,

@@ -10,6 +10,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
@@ -19,6 +20,7 @@
 #include "proto/base/status.h"
 #include "sharding/catalogue.h"
 #include "sharding/model_config.h"
+#include "sharding/plan_text.h"
 
 namespace barn {
 namespace {
@@ -116,11 +118,14 @@ absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const Clust
   Planner planner = [catalogue = std::move(catalogue), config, plan,
                      said = std::string()](std::span<const PlanNode> nodes) mutable {
     auto planned = PlanShards(catalogue, config, nodes, plan);
-    if (planned.ok() && !planned->reason.empty() && planned->reason != said) {
-      said = planned->reason;
-      const bool on_gpus = std::any_of(nodes.begin(), nodes.end(), [](const PlanNode& node) { return node.gpu; });
-      spdlog::log(on_gpus ? spdlog::level::info : spdlog::level::debug, "plan: {}", said);
-    }
+    if (!planned.ok()) return planned;
+    const std::string unused = UnusedText(*planned, nodes);
+    const std::string why =
+        absl::StrCat(planned->reason, planned->reason.empty() || unused.empty() ? "" : "; ", unused);
+    if (why.empty() || why == said) return planned;
+    said = why;
+    const bool on_gpus = std::any_of(nodes.begin(), nodes.end(), [](const PlanNode& node) { return node.gpu; });
+    spdlog::log(on_gpus || !unused.empty() ? spdlog::level::info : spdlog::level::debug, "plan: {}", why);
     return planned;
   };
   std::unique_ptr<ClusterEngine> engine(new ClusterEngine(options, std::move(core), std::move(planner)));

@@ -64,7 +64,8 @@ class GpuWorker(unittest.TestCase):
             self.assertLess(prompt["greedy_margins"][at], 1.0, at)
 
     def test_a_gpu_and_a_cpu_under_one_plan(self):
-        """The coordinator gives layers to both; what they answer over HTTP is what the CPU alone answers."""
+        """The coordinator gives layers to both, for throughput, as one stream is served faster by one of them; what they
+        answer over HTTP is what the CPU alone answers."""
         address, secret = f"127.0.0.1:{free_port()}", {"BARN_TOKEN": "a-token-for-tests"}
         body = {"prompt": ORACLE["greedy_F16"][2]["prompt"], "max_tokens": GREEDY, "temperature": 0, "logprobs": 2}
         environment = {**secret, **EXACT}
@@ -72,8 +73,8 @@ class GpuWorker(unittest.TestCase):
             alone = server.post("/v1/completions", body)[1]["choices"][0]
         workers = [("--device", DEVICE, "--memory", "192MiB", "--name", "gpu"), ("--threads", "1", "--memory", "150MB",
                                                                                   "--name", "cpu")]
-        with Server(F16, "--expect-workers", 2, "--cluster-listen", address, "--context", 512, command="serve",
-                    env=environment, wait_ready=False) as server:
+        with Server(F16, "--expect-workers", 2, "--cluster-listen", address, "--context", 512, "--objective",
+                    "throughput", command="serve", env=environment, wait_ready=False) as server:
             running = [subprocess.Popen([os.environ["BARN_BINARY"], "worker", "--join", address, *arguments],
                                         env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
                        for arguments in workers]

@@ -351,7 +351,10 @@ TEST(PlanShards, SaysWhyAPipelineItIs) {
       {Wide(), on_gpus(gpu, older), {}, "n0 exchanges by NCCL 2.28.9, n1 by NCCL 2.27.3"},
       {Wide(), on_gpus(gpu, without), {}, "n1 cannot be a rank: NCCL: libnccl.so.2: no such file"},
       {Wide(), on_gpus(gpu, gpu), {}, "n0 and n1 compute on one GPU"},
-      {Wide(), on_gpus(gpu, {.transport = "UCX"}), {}, "n0 exchanges by NCCL 2.28.9, n1 by UCX"},
+      {Wide(),
+       on_gpus(gpu, {.transport = "UCX"}),
+       {.objective = PlanObjective::kThroughput},
+       "n0 exchanges by NCCL 2.28.9, n1 by UCX"},
       {Wide(), Together({4 * kGib, 64 << 20}), {.context_tokens = 64, .step_tokens_max = 1}, "does not fit"},
       // So small that waiting for one another costs more than it gains.
       {{.layers = 4}, Together({kGib, kGib}), {}, "a pipeline; one stream is predicted at"},
