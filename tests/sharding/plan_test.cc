@@ -347,7 +347,7 @@ TEST(PlanShards, SaysWhyAPipelineItIs) {
       {Wide(), Together({kGib, kGib}), {.objective = PlanObjective::kThroughput}, "for throughput"},
       {Wide(), Together({kGib, kGib}), {.remote = true}, "every rank would fetch all of a remote model"},
       {Wide(), apart, {}, "n0 and n1 do not share a machine's memory"},
-      {Wide(), Nodes({kGib, kGib}), {}, "do not share a machine's memory"},
+      {Wide(), Nodes({kGib, kGib}), {}, "n0 and n1 do not share a machine's memory"},
       {Wide(), on_gpus(gpu, older), {}, "n0 exchanges by NCCL 2.28.9, n1 by NCCL 2.27.3"},
       {Wide(), on_gpus(gpu, without), {}, "n1 cannot be a rank: NCCL: libnccl.so.2: no such file"},
       {Wide(), on_gpus(gpu, gpu), {}, "n0 and n1 compute on one GPU"},
