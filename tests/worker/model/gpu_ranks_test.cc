@@ -10,6 +10,7 @@
 #include "tests/simt/simt_stream.h"
 #include "tests/worker/exchange/nccl_ranks.h"
 #include "tests/worker/model/oracle_model.h"
+#include "tests/worker/model/random_adapter.h"
 
 // One slice shared by ranks on simulated GPUs, which exchange by the stand-in for NCCL, gives the bits of one GPU:
 // every value is computed by one rank as one device alone would. gpu_slice_test holds that one to the reference.
@@ -74,6 +75,26 @@ TEST_P(GpuRanks, GiveTheBitsOfOneGpu) {
 
 INSTANTIATE_TEST_SUITE_P(Models, GpuRanks, testing::ValuesIn(OracleNames()),
                          [](const auto& info) { return OracleTestName(info.param); });
+
+// Every rank has all of A and its rows of B, so an adapter costs no exchange and changes no bits.
+TEST(GpuRanksWithAdapters, GiveTheBitsOfOneGpu) {
+  simt::SetMachine({.devices = 4});
+  const std::vector<int32_t> rows = {29, 3, 17};
+  for (const char* name : {"llama-f32", "mixtral-f32"}) {
+    const OracleModel model = LoadOracle(name);
+    const RandomAdapter adapter = MakeAdapter(
+        model, [](const GgufTensor& tensor) { return tensor.name.ends_with(".weight"); }, 5, 8, 1);
+    const auto run = [&](int ranks, bool adapted) {
+      Pipeline pipeline(model, OnGpus(ranks, KvType::kF16));
+      pipeline.LoadAdapter(1, *adapter.Read(*model.header));
+      if (adapted) pipeline.UseAdapters({{1, 1.0f}});
+      return pipeline.Feed(model.Ids("prompt_long"), rows);
+    };
+    const LogitRows alone = run(1, true);
+    EXPECT_EQ(run(2, true), alone) << name;
+    EXPECT_NE(run(2, false), alone) << name;
+  }
+}
 
 // Unequal shares, and more ranks than some models have heads for.
 TEST(ManyGpuRanks, GiveTheBitsOfOneGpu) {
