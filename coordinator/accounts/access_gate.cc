@@ -23,6 +23,8 @@ bool Allows(Role role, Access access) {
       return role != Role::kMetrics;
     case Access::kMetrics:
       return role != Role::kUser;
+    case Access::kAdmin:
+      return role == Role::kAdmin;
   }
   return false;
 }

@@ -20,7 +20,7 @@
 namespace barn {
 
 // What a request wants to do.
-enum class Access { kPublic, kGenerate, kRead, kMetrics };
+enum class Access { kPublic, kGenerate, kRead, kMetrics, kAdmin };
 
 // Whom a request is for. Plain data; the gate keeps what is counted.
 struct Account {

@@ -74,15 +74,35 @@ absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Option
   cluster->vocabulary_ = config.vocabulary;
   BARN_ASSIGN_OR_RETURN(Vocabulary vocabulary, ReadVocabulary(cluster->model_->metadata()));
   BARN_ASSIGN_OR_RETURN(cluster->tokenizer_, Tokenizer::Create(std::move(vocabulary)));
-  cluster->token_ = options.token;
-  if (cluster->token_.empty()) {
-    BARN_ASSIGN_OR_RETURN(cluster->token_, RandomToken());
+  BARN_ASSIGN_OR_RETURN(ClusterOptions engine, cluster->EngineOptions(options));
+  if (options.step_bytes_max > 0) {
+    const int64_t row_bytes = config.vocabulary * static_cast<int64_t>(sizeof(Candidate));
+    engine.step_tokens_max = std::clamp<int64_t>(options.step_bytes_max / row_bytes, 1, engine.step_tokens_max);
+  }
+  const std::set<int32_t>& end_ids = cluster->tokenizer_->vocabulary().end_of_generation;
+  BARN_ASSIGN_OR_RETURN(cluster->engine_, ClusterEngine::Create(engine, *cluster->model_, end_ids));
+  BARN_RETURN_IF_ERROR(cluster->StartWorkers(options.local));
+  return cluster;
+}
+
+absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::StartEmpty(const Options& options) {
+  auto cluster = std::make_unique<ServedCluster>();
+  BARN_ASSIGN_OR_RETURN(const ClusterOptions engine, cluster->EngineOptions(options));
+  BARN_ASSIGN_OR_RETURN(cluster->engine_, ClusterEngine::Create(engine));
+  BARN_RETURN_IF_ERROR(cluster->StartWorkers(options.local));
+  return cluster;
+}
+
+absl::StatusOr<ClusterOptions> ServedCluster::EngineOptions(const Options& options) {
+  token_ = options.token;
+  if (token_.empty()) {
+    BARN_ASSIGN_OR_RETURN(token_, RandomToken());
   }
   ClusterOptions engine;
   engine.listen = options.listen;
-  engine.token = cluster->token_;
+  engine.token = token_;
   engine.version = std::string(BarnVersion());
-  engine.model_reference = cluster->reference_.id;
+  engine.model_reference = reference_.id;
   engine.workers_expected = options.workers_expected;
   engine.context_tokens = options.model.context_tokens;
   engine.kv = KvTypeOf(options.model);
@@ -94,17 +114,15 @@ absl::StatusOr<std::unique_ptr<ServedCluster>> ServedCluster::Start(const Option
   engine.running_max = options.scheduling.running_max;
   engine.waiting_max = options.scheduling.waiting_max;
   engine.tenant_waiting_max = std::max<int64_t>(1, engine.waiting_max / 2);
-  if (options.step_bytes_max > 0) {
-    const int64_t row_bytes = config.vocabulary * static_cast<int64_t>(sizeof(Candidate));
-    engine.step_tokens_max = std::clamp<int64_t>(options.step_bytes_max / row_bytes, 1, engine.step_tokens_max);
+  return engine;
+}
+
+absl::Status ServedCluster::StartWorkers(const LocalWorkerOptions& local) {
+  local_ = local;
+  for (int i = 0; i < local.workers; ++i) {
+    BARN_RETURN_IF_ERROR(StartWorker(i));
   }
-  const std::set<int32_t>& end_ids = cluster->tokenizer_->vocabulary().end_of_generation;
-  BARN_ASSIGN_OR_RETURN(cluster->engine_, ClusterEngine::Create(engine, *cluster->model_, end_ids));
-  cluster->local_ = options.local;
-  for (int i = 0; i < options.local.workers; ++i) {
-    BARN_RETURN_IF_ERROR(cluster->StartWorker(i));
-  }
-  return cluster;
+  return absl::OkStatus();
 }
 
 absl::Status ServedCluster::StartWorker(int index) {

@@ -62,6 +62,8 @@ class ServedCluster {
     bool draft = false;          // See CoreOptions.
   };
   static absl::StatusOr<std::unique_ptr<ServedCluster>> Start(const Options& options);
+  // A cluster for several models, which are added to its engine: reference(), model() and tokenizer() are not there.
+  static absl::StatusOr<std::unique_ptr<ServedCluster>> StartEmpty(const Options& options);
   ~ServedCluster();
 
   const ModelReference& reference() const { return reference_; }
@@ -84,6 +86,9 @@ class ServedCluster {
                                     std::function<void(const GeneratedToken&)> on_token = nullptr);
 
  private:
+  absl::StatusOr<ClusterOptions> EngineOptions(const Options& options);
+  absl::Status StartWorkers(const LocalWorkerOptions& local);
+
   ModelReference reference_;
   std::unique_ptr<GgufModel> model_;
   std::unique_ptr<Tokenizer> tokenizer_;

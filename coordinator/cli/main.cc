@@ -3,8 +3,11 @@
 #include <spdlog/spdlog.h>
 #include <stdlib.h>
 
+#include <memory>
+
 #include "absl/synchronization/mutex.h"
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/models_config.h"
 
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);  // A peer that goes away is an error value, not the end of the process.
@@ -15,6 +18,7 @@ int main(int argc, char** argv) {
   CLI::App app("Barn serves large quantized language models from the machines you have.", "barn");
   app.require_subcommand(1);
   app.set_config("--config", "barn.toml", "Settings in TOML; flags and BARN_* variables win", false);
+  app.config_formatter(std::make_shared<barn::ModelsConfig>());
   app.get_formatter()->column_width(36);
   barn::AddUpCommand(app);
   barn::AddServeCommand(app);

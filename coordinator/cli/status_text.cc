@@ -30,10 +30,35 @@ std::string WorkerLines(const nlohmann::json& worker) {
   return text;
 }
 
+// Of one of several models: "loaded, 512 MiB, pinned", and why it is not.
+std::string Standing(const nlohmann::json& model) {
+  std::string text = model.at("state").get<std::string>();
+  const int64_t bytes = model.at("memory_bytes").get<int64_t>();
+  if (bytes > 0) absl::StrAppend(&text, ", ", ByteText(bytes));
+  if (model.at("pinned").get<bool>()) absl::StrAppend(&text, ", pinned");
+  if (model.at("users").get<int64_t>() > 0) absl::StrAppend(&text, ", in use");
+  if (model.at("expires_in_s").is_number()) {
+    absl::StrAppendFormat(&text, ", for %d s more", model.at("expires_in_s").get<int64_t>());
+  }
+  const std::string reason = model.at("reason").get<std::string>();
+  if (!reason.empty() && reason != "not loaded") absl::StrAppend(&text, ": ", reason);
+  return text;
+}
+
 std::string Text(const nlohmann::json& state) {
+  if (state.contains("models")) {
+    std::string all;
+    for (const nlohmann::json& model : state.at("models")) {
+      const bool plain = model.at("state") == "unloaded" && model.at("requests_total") == 0;
+      all += plain ? absl::StrCat(model.at("model").get<std::string>(), ": unloaded\n") : Text(model);
+    }
+    return all.empty() ? "no model has been asked for yet\n" : all;
+  }
   const bool ready = state.at("ready").get<bool>();
-  std::string text = absl::StrCat(state.at("model").get<std::string>(), ": ",
-                                  ready ? "ready" : state.at("reason").get<std::string>(), "\n");
+  const std::string standing = state.contains("state") ? Standing(state)
+                               : ready                 ? "ready"
+                                                       : state.at("reason").get<std::string>();
+  std::string text = absl::StrCat(state.at("model").get<std::string>(), ": ", standing, "\n");
   for (const nlohmann::json& worker : state.at("workers")) text += WorkerLines(worker);
   const auto number = [&](const char* name) { return state.at(name).get<int64_t>(); };
   absl::StrAppendFormat(&text, "requests  %d running, %d waiting, %d in all, %d failed\n", number("running"),

@@ -56,10 +56,6 @@ bool IsRemote(const std::vector<std::string>& parts) {
                      [](const std::string& part) { return absl::StrContains(part, "://"); });
 }
 
-}  // namespace
-
-namespace {
-
 // An encoder reads a text in one step, whatever its length.
 int64_t StepTokens(const ClusterOptions& options, const ModelConfig& config) {
   constexpr int64_t kWholeTokensMax = 8192;
@@ -76,47 +72,95 @@ struct ClusterEngine::Submission {
   absl::Notification done;
 };
 
-absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const ClusterOptions& options,
-                                                                     const GgufModel& model,
-                                                                     const std::set<int32_t>& end_ids) {
+absl::StatusOr<int64_t> ModelEngine::Submit(GenerateRequest request, std::function<void(RequestUpdate)> on_update) {
+  return cluster_.SubmitTo(model_, std::move(request), std::move(on_update));
+}
+
+void ModelEngine::Cancel(int64_t request_id) { cluster_.CancelOf(model_, request_id); }
+
+EngineState ModelEngine::State() const { return cluster_.StateOf(model_); }
+
+int64_t ModelEngine::LoadAdapter(std::vector<std::string> parts, std::function<void(absl::Status)> on_change) {
+  return cluster_.LoadAdapterOf(model_, std::move(parts), std::move(on_change));
+}
+
+void ModelEngine::UnloadAdapter(int64_t id) { cluster_.UnloadAdapterOf(model_, id); }
+
+absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Make(const ClusterOptions& options) {
   BARN_RETURN_IF_ERROR(CheckListenAddress(options.listen, !options.token.empty()));
   if (options.workers_expected < 1 || options.step_tokens_max < 1) {
     return absl::InvalidArgumentError(absl::StrFormat("%d workers, steps of %d tokens: at least 1 of each is needed",
                                                       options.workers_expected, options.step_tokens_max));
   }
+  BARN_ASSIGN_OR_RETURN(const std::string exchange_token, RandomBytes(16));
+  return std::unique_ptr<ClusterEngine>(new ClusterEngine(options, absl::BytesToHexString(exchange_token)));
+}
+
+absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const ClusterOptions& options,
+                                                                     const GgufModel& model,
+                                                                     const std::set<int32_t>& end_ids) {
+  BARN_ASSIGN_OR_RETURN(std::unique_ptr<ClusterEngine> engine, Make(options));
+  const ClusterModel only{.name = options.model_reference, .context_tokens = options.context_tokens, .pinned = true};
+  BARN_ASSIGN_OR_RETURN(engine->primary_, engine->AddModel(only, model, end_ids));
+  {
+    absl::MutexLock lock(&engine->fleet_mutex_);  // It is there from the start.
+    engine->fleet_.Step(engine->clock_.Now(), engine->queue_.Take(absl::ZeroDuration()));
+  }
+  BARN_RETURN_IF_ERROR(engine->Listen());
+  return engine;
+}
+
+absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const ClusterOptions& options) {
+  BARN_ASSIGN_OR_RETURN(std::unique_ptr<ClusterEngine> engine, Make(options));
+  BARN_RETURN_IF_ERROR(engine->Listen());
+  return engine;
+}
+
+ClusterEngine::ClusterEngine(const ClusterOptions& options, std::string exchange_token)
+    : options_(options),
+      exchange_token_(std::move(exchange_token)),
+      service_({.token = options.token,
+                .hello_wait_max = options.lease,
+                .on_event = [this](FleetEvent event) { queue_.Push(std::move(event)); },
+                .status_json = [this] { return StatusJson(); }},
+               clock_),
+      fleet_({.version = options.version, .heartbeat = options.heartbeat, .lease = options.lease}) {}
+
+absl::StatusOr<int64_t> ClusterEngine::AddModel(const ClusterModel& what, const GgufModel& model,
+                                                const std::set<int32_t>& end_ids) {
   BARN_ASSIGN_OR_RETURN(ModelConfig config, ReadModelConfig(model));
   BARN_ASSIGN_OR_RETURN(Catalogue catalogue, BuildCatalogue(model));
-  BARN_ASSIGN_OR_RETURN(const std::string exchange_token, RandomBytes(16));
-  CoreOptions core;
-  core.version = options.version;
-  core.workers_expected = options.workers_expected;
+  auto added = std::make_shared<FleetModel>();
+  CoreOptions& core = added->core;
+  core.version = options_.version;
+  core.workers_expected = options_.workers_expected;
   for (const auto& part : model.parts()) core.parts.push_back(PartReference(*part));
-  core.exchange_token = absl::BytesToHexString(exchange_token);
+  core.exchange_token = exchange_token_;
   core.end_ids = end_ids;
   core.vocabulary = config.vocabulary;
   core.embedding_floats = config.width;
   core.encoder = config.encoder;
   core.has_scores = config.score_labels == 1;
-  core.step_tokens_max = StepTokens(options, config);
+  core.step_tokens_max = StepTokens(options_, config);
   core.sequence_tokens_max =
       config.encoder ? std::min(config.context_tokens, core.step_tokens_max) : config.context_tokens;
-  core.deterministic = options.deterministic;
-  core.draft = options.draft;
-  core.waiting_max = options.waiting_max;
-  core.tenant_waiting_max = options.tenant_waiting_max;
-  core.running_max = options.running_max;
-  core.stall_max = options.stall_max;
-  core.recovery_max = options.recovery_max;
-  core.heartbeat = options.heartbeat;
-  core.lease = options.lease;
-  core.step_deadline = options.step_deadline;
-  const PlanOptions plan{.context_tokens = options.context_tokens,
-                         .kv = options.kv,
+  core.deterministic = options_.deterministic;
+  core.draft = options_.draft;
+  core.waiting_max = options_.waiting_max;
+  core.tenant_waiting_max = options_.tenant_waiting_max;
+  core.running_max = options_.running_max;
+  core.stall_max = options_.stall_max;
+  core.recovery_max = options_.recovery_max;
+  core.heartbeat = options_.heartbeat;
+  core.lease = options_.lease;
+  core.step_deadline = options_.step_deadline;
+  const PlanOptions plan{.context_tokens = what.context_tokens,
+                         .kv = options_.kv,
                          .step_tokens_max = core.step_tokens_max,
-                         .objective = options.objective,
+                         .objective = options_.objective,
                          .remote = IsRemote(core.parts)};
-  Planner planner = [catalogue = std::move(catalogue), config, plan,
-                     said = std::string()](std::span<const PlanNode> nodes) mutable {
+  added->planner = [catalogue = std::move(catalogue), config, plan,
+                    said = std::string()](std::span<const PlanNode> nodes) mutable {
     auto planned = PlanShards(catalogue, config, nodes, plan);
     if (!planned.ok()) return planned;
     const std::string unused = UnusedText(*planned, nodes);
@@ -128,19 +172,76 @@ absl::StatusOr<std::unique_ptr<ClusterEngine>> ClusterEngine::Create(const Clust
     spdlog::log(on_gpus || !unused.empty() ? spdlog::level::info : spdlog::level::debug, "plan: {}", why);
     return planned;
   };
-  std::unique_ptr<ClusterEngine> engine(new ClusterEngine(options, std::move(core), std::move(planner)));
-  BARN_RETURN_IF_ERROR(engine->Listen());
-  return engine;
+  added->pinned = what.pinned;
+  added->keep_alive = what.keep_alive;
+  const int64_t id = ++last_model_;
+  {
+    absl::MutexLock lock(&fleet_mutex_);
+    names_[id] = what.name;
+  }
+  queue_.Push(ModelAdded{.model = id, .what = std::move(added)});
+  return id;
 }
 
-ClusterEngine::ClusterEngine(const ClusterOptions& options, CoreOptions core_options, Planner planner)
-    : options_(options),
-      service_({.token = options.token,
-                .hello_wait_max = options.lease,
-                .on_event = [this](Event event) { queue_.Push(std::move(event)); },
-                .status_json = [this] { return StateJson(State(), options_.model_reference); }},
-               clock_),
-      core_(std::move(core_options), std::move(planner)) {}
+void ClusterEngine::RemoveModel(int64_t model) {
+  queue_.Push(ModelRemoved{model});
+  {
+    absl::MutexLock lock(&fleet_mutex_);
+    names_.erase(model);
+  }
+  absl::MutexLock lock(&adapters_mutex_);
+  std::erase_if(adapters_, [model](const auto& one) { return one.second.model == model; });
+}
+
+void ClusterEngine::UnloadModel(int64_t model) { queue_.Push(ModelUnloadAsked{model}); }
+
+void ClusterEngine::Hold(int64_t hold, int64_t model, std::optional<absl::Duration> keep_alive, absl::Duration wait_max,
+                         std::function<void(absl::Status)> done) {
+  {
+    absl::MutexLock lock(&submissions_mutex_);
+    if (accepting_) {
+      holds_[hold] = std::move(done);
+      queue_.Push(ModelHeld{.hold = hold, .model = model, .keep_alive = keep_alive, .wait_max = wait_max});
+      return;
+    }
+  }
+  done(absl::UnavailableError("the coordinator is shutting down"));
+}
+
+std::string ClusterEngine::WorkersMissing() const {
+  absl::MutexLock lock(&fleet_mutex_);
+  const int missing = options_.workers_expected - fleet_.workers();
+  return missing <= 0 ? "" : absl::StrFormat("waiting for %d of %d workers", missing, options_.workers_expected);
+}
+
+void ClusterEngine::Release(int64_t hold) {
+  std::function<void(absl::Status)> done;  // Ends without the lock.
+  {
+    absl::MutexLock lock(&submissions_mutex_);
+    if (const auto found = holds_.find(hold); found != holds_.end()) {
+      done = std::move(found->second);
+      holds_.erase(found);
+    }
+  }
+  queue_.Push(ModelReleased{hold});
+}
+
+ModelStanding ClusterEngine::Standing(int64_t model) const {
+  absl::MutexLock lock(&fleet_mutex_);
+  return fleet_.Standing(model);
+}
+
+std::unique_ptr<ModelEngine> ClusterEngine::EngineOf(int64_t model) {
+  return std::make_unique<ModelEngine>(*this, model);
+}
+
+std::string ClusterEngine::StatusJson() const {
+  if (primary_ != 0) return StateJson(State(), options_.model_reference);
+  absl::MutexLock lock(&fleet_mutex_);
+  std::vector<std::pair<std::string, ModelStanding>> models;
+  for (const auto& [id, name] : names_) models.emplace_back(name, fleet_.Standing(id));
+  return FleetJson(models, clock_.Now());
+}
 
 absl::Status ClusterEngine::Listen() {
   grpc::ServerBuilder builder;
@@ -179,32 +280,56 @@ void ClusterEngine::Run() {
   while (!last) {
     // The flag is set after the shutdown was pushed, so the events taken after seeing it have the shutdown among them.
     last = stopping_;
-    const std::vector<Event> events = queue_.Take(last ? absl::ZeroDuration() : kTick);
+    const std::vector<FleetEvent> events = queue_.Take(last ? absl::ZeroDuration() : kTick);
     const absl::Time now = clock_.Now();
-    Actions actions;
+    FleetActions actions;
     {
-      absl::MutexLock lock(&core_mutex_);
-      actions = core_.Step(now, events);
-      ready_ = core_.ready();
-      refusal_ = core_.refusal();
+      absl::MutexLock lock(&fleet_mutex_);
+      actions = fleet_.Step(now, events);
+      if (const Core* core = fleet_.Find(primary_); core != nullptr) {
+        ready_ = core->ready();
+        refusal_ = core->refusal();
+      }
     }
     Perform(std::move(actions));
-    for (const Event& event : events) service_.EventDone(event);
+    for (const FleetEvent& event : events) service_.EventDone(event);
     if (now >= next_sweep) {
       service_.CloseSilent();
       next_sweep = now + kTick;
     }
   }
-  absl::MutexLock lock(&submissions_mutex_);
-  accepting_ = false;
-  for (auto& [id, submission] : submissions_) {
-    submission->verdict = absl::UnavailableError("the coordinator is shutting down");
-    submission->done.Notify();
+  std::map<int64_t, std::function<void(absl::Status)>> holds;
+  {
+    absl::MutexLock lock(&submissions_mutex_);
+    accepting_ = false;
+    for (auto& [id, submission] : submissions_) {
+      submission->verdict = absl::UnavailableError("the coordinator is shutting down");
+      submission->done.Notify();
+    }
+    submissions_.clear();
+    holds.swap(holds_);
   }
-  submissions_.clear();
+  for (const auto& [id, done] : holds) done(absl::UnavailableError("the coordinator is shutting down"));
 }
 
-void ClusterEngine::Perform(Actions actions) {
+// Holds first: whoever waits for a model shall hear of it before the tokens that others get.
+void ClusterEngine::PerformHolds(const std::vector<HoldVerdict>& verdicts) {
+  for (const HoldVerdict& verdict : verdicts) {
+    std::function<void(absl::Status)> done;
+    {
+      absl::MutexLock lock(&submissions_mutex_);
+      const auto found = holds_.find(verdict.hold);
+      if (found == holds_.end()) continue;  // Released.
+      done = std::move(found->second);
+      holds_.erase(found);
+    }
+    done(verdict.status);
+  }
+}
+
+void ClusterEngine::Perform(FleetActions all) {
+  PerformHolds(all.holds);
+  Actions& actions = all.actions;
   for (SendToWorker& send : actions.sends) {
     if (auto stream = service_.Find(send.worker_id)) stream->Send(std::move(send.message));
   }
@@ -234,6 +359,10 @@ void ClusterEngine::Perform(Actions actions) {
 }
 
 absl::StatusOr<int64_t> ClusterEngine::Submit(GenerateRequest request, OnUpdate on_update) {
+  return SubmitTo(primary_, std::move(request), std::move(on_update));
+}
+
+absl::StatusOr<int64_t> ClusterEngine::SubmitTo(int64_t model, GenerateRequest request, OnUpdate on_update) {
   const int64_t id = ++last_request_id_;
   Submission submission;
   submission.on_update = std::move(on_update);
@@ -241,7 +370,8 @@ absl::StatusOr<int64_t> ClusterEngine::Submit(GenerateRequest request, OnUpdate 
     absl::MutexLock lock(&submissions_mutex_);
     if (!accepting_) return absl::UnavailableError("the coordinator is shutting down");
     submissions_[id] = &submission;
-    queue_.Push(RequestSubmitted{.request_id = id, .request = std::move(request), .fallback_seed = RandomSeed()});
+    RequestSubmitted submitted{.request_id = id, .request = std::move(request), .fallback_seed = RandomSeed()};
+    queue_.Push(ModelRequest{.model = model, .request = std::move(submitted)});
   }
   submission.done.WaitForNotification();
   if (!submission.verdict.ok()) return submission.verdict;
@@ -249,70 +379,84 @@ absl::StatusOr<int64_t> ClusterEngine::Submit(GenerateRequest request, OnUpdate 
 }
 
 int64_t ClusterEngine::LoadAdapter(std::vector<std::string> parts, std::function<void(absl::Status)> on_change) {
+  return LoadAdapterOf(primary_, std::move(parts), std::move(on_change));
+}
+
+int64_t ClusterEngine::LoadAdapterOf(int64_t model, std::vector<std::string> parts,
+                                     std::function<void(absl::Status)> on_change) {
   const int64_t id = ++last_adapter_id_;
   for (std::string& part : parts) {
     if (!absl::StrContains(part, "://")) part = std::filesystem::absolute(part).string();
   }
   {
     absl::MutexLock lock(&adapters_mutex_);
-    on_adapter_[id] = std::move(on_change);
+    adapters_[id] = {.model = model, .on_change = std::move(on_change)};
   }
-  queue_.Push(AdapterAsked{.adapter_id = id, .parts = std::move(parts)});
+  queue_.Push(ModelRequest{.model = model, .request = AdapterAsked{.adapter_id = id, .parts = std::move(parts)}});
   return id;
 }
 
-void ClusterEngine::UnloadAdapter(int64_t id) {
+void ClusterEngine::UnloadAdapter(int64_t id) { UnloadAdapterOf(primary_, id); }
+
+void ClusterEngine::UnloadAdapterOf(int64_t model, int64_t id) {
   {
     absl::MutexLock lock(&adapters_mutex_);
-    on_adapter_.erase(id);
+    adapters_.erase(id);
   }
-  queue_.Push(AdapterDropped{id});
+  queue_.Push(ModelRequest{.model = model, .request = AdapterDropped{id}});
 }
 
 void ClusterEngine::Report(const AdapterVerdict& verdict) {
   std::function<void(absl::Status)> on_change;
   {
     absl::MutexLock lock(&adapters_mutex_);
-    const auto found = on_adapter_.find(verdict.adapter_id);
-    if (found == on_adapter_.end()) return;  // Unloaded meanwhile.
-    on_change = found->second;
-    if (!verdict.status.ok()) on_adapter_.erase(found);
+    const auto found = adapters_.find(verdict.adapter_id);
+    if (found == adapters_.end()) return;  // Unloaded meanwhile.
+    on_change = found->second.on_change;
+    if (!verdict.status.ok()) adapters_.erase(found);
   }
   on_change(verdict.status);
 }
 
-void ClusterEngine::Cancel(int64_t request_id) { queue_.Push(RequestCancelled{request_id}); }
+void ClusterEngine::Cancel(int64_t request_id) { CancelOf(primary_, request_id); }
 
-EngineState ClusterEngine::State() const {
-  absl::MutexLock lock(&core_mutex_);
-  return core_.State();
+void ClusterEngine::CancelOf(int64_t model, int64_t request_id) {
+  queue_.Push(ModelRequest{.model = model, .request = RequestCancelled{request_id}});
+}
+
+EngineState ClusterEngine::State() const { return StateOf(primary_); }
+
+EngineState ClusterEngine::StateOf(int64_t model) const {
+  absl::MutexLock lock(&fleet_mutex_);
+  const Core* const core = fleet_.Find(model);
+  return core == nullptr ? EngineState() : core->State();
 }
 
 absl::Status ClusterEngine::WaitReady(absl::Duration timeout,
                                       const std::function<absl::Status(const EngineState&)>& progress) {
   const absl::Time deadline = clock_.Now() + timeout;
-  absl::MutexLock lock(&core_mutex_);
+  absl::MutexLock lock(&fleet_mutex_);
   const auto settled = [this] {
-    core_mutex_.AssertHeld();
+    fleet_mutex_.AssertHeld();
     return ready_ || !refusal_.ok();
   };
   const auto patience = [&] {
     const absl::Duration left = deadline - clock_.Now();
     return progress ? std::min(left, kProgressInterval) : left;
   };
-  while (!core_mutex_.AwaitWithTimeout(absl::Condition(&settled), patience())) {
+  while (!fleet_mutex_.AwaitWithTimeout(absl::Condition(&settled), patience())) {
     if (clock_.Now() >= deadline) break;
     if (!progress) continue;
-    const EngineState state = core_.State();
-    core_mutex_.Unlock();
+    const EngineState state = fleet_.Find(primary_)->State();
+    fleet_mutex_.Unlock();
     const absl::Status verdict = progress(state);
-    core_mutex_.Lock();
+    fleet_mutex_.Lock();
     if (!verdict.ok()) return verdict;
   }
   if (ready_) return absl::OkStatus();
   if (!refusal_.ok()) return refusal_;
   return absl::DeadlineExceededError(
-      absl::StrFormat("not ready after %s: %s", absl::FormatDuration(timeout), core_.State().reason));
+      absl::StrFormat("not ready after %s: %s", absl::FormatDuration(timeout), fleet_.Find(primary_)->State().reason));
 }
 
 }  // namespace barn

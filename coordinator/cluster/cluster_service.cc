@@ -63,7 +63,7 @@ std::shared_ptr<WorkerStream> ClusterService::Find(int64_t worker_id) {
   return found == streams_.end() ? nullptr : found->second;
 }
 
-void ClusterService::EventDone(const Event& event) {
+void ClusterService::EventDone(const FleetEvent& event) {
   const int64_t id = std::visit(
       [](const auto& one) -> int64_t {
         if constexpr (requires { one.worker_id; }) {

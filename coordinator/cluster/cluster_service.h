@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "coordinator/cluster/worker_stream.h"
+#include "coordinator/scheduler/fleet.h"
 #include "proto/base/clock.h"
 #include "proto/cluster.grpc.pb.h"
 
@@ -25,7 +26,7 @@ class ClusterService : public proto::Cluster::CallbackService {
   struct Options {
     std::string token;                         // Empty: none is asked for.
     absl::Duration hello_wait_max;             // A stream that has not said Hello by then is closed.
-    std::function<void(Event)> on_event;       // Must not block.
+    std::function<void(FleetEvent)> on_event;  // Must not block.
     std::function<std::string()> status_json;  // For the Status call.
   };
 
@@ -39,7 +40,7 @@ class ClusterService : public proto::Cluster::CallbackService {
   // The stream of a worker, null when it has ended.
   std::shared_ptr<WorkerStream> Find(int64_t worker_id);
   // An event that a stream made has been processed.
-  void EventDone(const Event& event);
+  void EventDone(const FleetEvent& event);
   // Returns when gRPC is done with every stream; after the server's shutdown.
   void AwaitNoStreams();
   // Closes streams that never said Hello.

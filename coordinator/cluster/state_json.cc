@@ -1,5 +1,7 @@
 #include "coordinator/cluster/state_json.h"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 namespace barn {
@@ -27,29 +29,52 @@ nlohmann::json WorkerJson(const WorkerState& worker) {
           {"recent", ShareJson(worker.recent)}};
 }
 
-}  // namespace
-
-std::string StateJson(const EngineState& state, const std::string& model) {
+nlohmann::json ModelJson(const EngineState& state, const std::string& model) {
   nlohmann::json workers = nlohmann::json::array();
   for (const WorkerState& worker : state.workers) workers.push_back(WorkerJson(worker));
-  const nlohmann::json json = {{"model", model},
-                               {"ready", state.ready},
-                               {"failed", state.failed},
-                               {"reason", state.reason},
-                               {"workers", workers},
-                               {"context_tokens_max", state.context_tokens_max},
-                               {"kv_blocks_total", state.kv_blocks_total},
-                               {"kv_blocks_free", state.kv_blocks_free},
-                               {"running", state.running},
-                               {"waiting", state.waiting},
-                               {"requests_total", state.requests_total},
-                               {"requests_failed_total", state.requests_failed_total},
-                               {"prompt_tokens_total", state.prompt_tokens_total},
-                               {"generated_tokens_total", state.generated_tokens_total},
-                               {"steps_total", state.steps_total},
-                               {"expert_bytes_read_total", state.expert_bytes_read_total}};
-  // Names come from workers and may be any bytes.
+  return {{"model", model},
+          {"ready", state.ready},
+          {"failed", state.failed},
+          {"reason", state.reason},
+          {"workers", workers},
+          {"context_tokens_max", state.context_tokens_max},
+          {"kv_blocks_total", state.kv_blocks_total},
+          {"kv_blocks_free", state.kv_blocks_free},
+          {"running", state.running},
+          {"waiting", state.waiting},
+          {"requests_total", state.requests_total},
+          {"requests_failed_total", state.requests_failed_total},
+          {"prompt_tokens_total", state.prompt_tokens_total},
+          {"generated_tokens_total", state.generated_tokens_total},
+          {"steps_total", state.steps_total},
+          {"expert_bytes_read_total", state.expert_bytes_read_total}};
+}
+
+// Names come from workers and may be any bytes.
+std::string Text(const nlohmann::json& json) {
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+std::string StateJson(const EngineState& state, const std::string& model) { return Text(ModelJson(state, model)); }
+
+std::string FleetJson(const std::vector<std::pair<std::string, ModelStanding>>& models, absl::Time now) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& [name, standing] : models) {
+    nlohmann::json entry = ModelJson(standing.engine, name);
+    entry["state"] = std::string(PhaseName(standing.phase));
+    entry["pinned"] = standing.pinned;
+    entry["memory_bytes"] = standing.memory_bytes;
+    entry["users"] = standing.users;
+    // Null: in use, not loaded, or for ever.
+    entry["expires_in_s"] = nullptr;
+    if (standing.expires != absl::InfiniteFuture()) {
+      entry["expires_in_s"] = std::max<int64_t>(0, absl::ToInt64Seconds(standing.expires - now));
+    }
+    list.push_back(std::move(entry));
+  }
+  return Text({{"models", std::move(list)}});
 }
 
 }  // namespace barn

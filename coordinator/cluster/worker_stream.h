@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "coordinator/scheduler/event.h"
+#include "coordinator/scheduler/fleet.h"
 #include "proto/cluster.grpc.pb.h"
 
 namespace barn {
@@ -24,8 +24,8 @@ class WorkerStream : private grpc::ServerBidiReactor<proto::WorkerMessage, proto
   struct Options {
     int64_t worker_id = 0;
     absl::Time opened;
-    std::function<void(Event)> on_event;   // Must not block.
-    std::function<void(int64_t)> on_done;  // The last call, with the worker id.
+    std::function<void(FleetEvent)> on_event;  // Must not block.
+    std::function<void(int64_t)> on_done;      // The last call, with the worker id.
   };
 
   // Starts to read. `context` is gRPC's, alive until the call is done.

@@ -7,11 +7,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "coordinator/accounts/usage_json.h"
 #include "coordinator/http/adapter_routes.h"
 #include "coordinator/http/anthropic/anthropic_routes.h"
 #include "coordinator/http/api_error.h"
 #include "coordinator/http/embeddings/embedding_routes.h"
+#include "coordinator/http/general_routes.h"
 #include "coordinator/http/json_reply.h"
 #include "coordinator/http/native/native_routes.h"
 #include "coordinator/http/ollama/ollama_models.h"
@@ -28,36 +28,16 @@ RouteResult Health(const ApiContext&, const HttpRequest&) { return JsonReply({{"
 
 RouteResult Ready(const ApiContext& context, const HttpRequest&) {
   const EngineState state = context.engine.State();
-  if (state.ready) return JsonReply({{"ready", true}});
-  HttpReply reply = JsonReply({{"ready", false}, {"reason", state.reason}}, 503);
-  reply.headers.emplace_back("Retry-After", "1");
-  return reply;
+  return ReadyReply(state.ready ? "" : state.reason.empty() ? "not ready" : state.reason);
 }
 
 RouteResult Metrics(const ApiContext& context, const HttpRequest&) {
-  HttpReply reply;
-  reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  reply.body =
-      MetricsText(context.metrics, context.engine.State(),
-                  context.gate == nullptr ? std::vector<KeyTotals>() : context.gate->Totals(), context.model.id);
-  return reply;
+  return MetricsReply(MetricsText(context.metrics, context.engine.State(),
+                                  context.gate == nullptr ? std::vector<KeyTotals>() : context.gate->Totals(),
+                                  context.model.id));
 }
 
-RouteResult Usage(const ApiContext& context, const HttpRequest& request) {
-  if (request.account == nullptr) {
-    ApiError error;
-    error.status = 404;
-    error.code = "no_keys";
-    error.message = "this server asks nobody for a key, so it keeps no account";
-    return error;
-  }
-  constexpr int64_t kDays = 31;
-  const auto rows = context.gate->Usage(*request.account, DayOf(absl::Now()) - kDays + 1);
-  if (!rows.ok()) return FromStatus(absl::InternalError(rows.status().message()));
-  nlohmann::json data = nlohmann::json::array();
-  for (const UsageRow& row : *rows) data.push_back(UsageJson(row));
-  return JsonReply({{"object", "list"}, {"days", kDays}, {"data", std::move(data)}});
-}
+RouteResult Usage(const ApiContext& context, const HttpRequest& request) { return UsageReply(context.gate, request); }
 
 void SetTenant(const std::shared_ptr<const Account>& account, GenerationJob& job) {
   if (account == nullptr) return;
@@ -117,18 +97,42 @@ constexpr ApiRoute kRoutes[] = {
 
 Api::Api(ServedModel model, const Engine& engine, const HttpMetrics& metrics, AccessGate* gate)
     : model_(WithGrammars(std::move(model))),
-      engine_(engine),
-      metrics_(metrics),
-      context_{.model = model_, .engine = engine_, .metrics = metrics_, .gate = gate} {}
+      context_(ApiContext{.model = *model_, .engine = engine, .metrics = metrics, .gate = gate}),
+      gate_(gate),
+      metrics_(metrics) {}
+
+Api::Api(ModelDirectory& models, const HttpMetrics& metrics, AccessGate* gate)
+    : gate_(gate), metrics_(metrics), models_(&models) {}
+
+const DirectoryRoute* Api::FindDirectoryRoute(absl::string_view label, absl::string_view method) const {
+  if (models_ == nullptr) return nullptr;
+  const DirectoryRoute* other_method = nullptr;
+  for (const DirectoryRoute& route : DirectoryRoutes()) {
+    if (label != route.path) continue;
+    if (method == route.method || (method == "HEAD" && route.method == "GET")) return &route;
+    other_method = &route;
+  }
+  return other_method;
+}
 
 std::optional<HttpReply> Api::Admit(HttpRequest& request) const {
-  if (context_.gate == nullptr) return std::nullopt;
-  Access access = request.method == "POST" ? Access::kGenerate : Access::kRead;
   const std::string label = RouteLabel(request.path);
+  const DirectoryRoute* const of_all = FindDirectoryRoute(label, request.method);
+  if (gate_ == nullptr) {
+    // Where nobody needs a key, a page in a browser of this machine could still post here.
+    if (of_all == nullptr || of_all->access != Access::kAdmin || request.origin.empty()) return std::nullopt;
+    ApiError error;
+    error.status = 403;
+    error.type = "permission_error";
+    error.message = "pages of a browser may not change models without an admin's key";
+    return ErrorReply(error, DialectOf(request.path));
+  }
+  Access access = request.method == "POST" ? Access::kGenerate : Access::kRead;
   for (const ApiRoute& route : kRoutes) {
     if (label == route.path && route.access.has_value()) access = *route.access;
   }
-  auto verdict = context_.gate->Admit(request.secret, access, request.client, absl::Now());
+  if (of_all != nullptr) access = of_all->access;
+  auto verdict = gate_->Admit(request.secret, access, request.client, absl::Now());
   if (std::holds_alternative<Refusal>(verdict)) {
     return ErrorReply(FromRefusal(std::get<Refusal>(verdict)), DialectOf(request.path));
   }
@@ -139,44 +143,98 @@ std::optional<HttpReply> Api::Admit(HttpRequest& request) const {
 bool Api::TakesLong(const HttpRequest& request) { return request.path == "/v1/load_lora_adapter"; }
 
 void Api::Close() const {
-  if (model_.adapters != nullptr) model_.adapters->Close();
+  const auto close = [](const ServedModel& model) {
+    if (model.adapters != nullptr) model.adapters->Close();
+  };
+  if (models_ == nullptr) return close(*model_);
+  for (const ListedModel& listed : models_->List()) {
+    if (listed.opened != nullptr) close(*listed.opened);
+  }
 }
 
 std::string Api::RouteLabel(absl::string_view path) const {
-  for (const ApiRoute& route : kRoutes) {
-    if (path == route.path || (absl::EndsWith(route.path, "/") && absl::StartsWith(path, route.path))) {
-      return std::string(route.path);
+  const auto is = [path](absl::string_view route) {
+    return path == route || (absl::EndsWith(route, "/") && absl::StartsWith(path, route));
+  };
+  if (models_ != nullptr) {
+    for (const DirectoryRoute& route : DirectoryRoutes()) {
+      if (is(route.path)) return std::string(route.path);
     }
+  }
+  for (const ApiRoute& route : kRoutes) {
+    if (is(route.path)) return std::string(route.path);
   }
   return "other";
 }
 
-RouteResult Api::Handle(const HttpRequest& request) const {
+std::variant<ApiError, std::optional<ModelWish>> Api::Wish(const HttpRequest& request) const {
+  if (models_ == nullptr) return std::nullopt;
+  ModelNeed need = ModelNeed::kNothing;
+  const std::string label = RouteLabel(request.path);
+  if (const DirectoryRoute* route = FindDirectoryRoute(label, request.method)) {
+    if (route->method == request.method) need = route->need;
+  } else {
+    for (const ApiRoute& route : kRoutes) {
+      if (label != route.path || route.method != request.method) continue;
+      const bool generates = route.access.value_or(Access::kGenerate) == Access::kGenerate && request.method == "POST";
+      need = generates ? ModelNeed::kLoaded : ModelNeed::kOpened;
+    }
+  }
+  if (need == ModelNeed::kNothing) return std::nullopt;
+  std::variant<ApiError, ModelWish> wish = ReadWish(request, need);
+  if (std::holds_alternative<ApiError>(wish)) return std::get<ApiError>(std::move(wish));
+  ModelWish& wanted = std::get<ModelWish>(wish);
+  wanted.look = !TakesLong(request);
+  return std::move(wanted);
+}
+
+RouteResult Api::Handle(const HttpRequest& request, const ModelLease* lease) const {
+  RouteResult result = Try(request, lease);
+  if (!std::holds_alternative<ApiError>(result)) return result;
+  return ErrorReply(std::get<ApiError>(result), DialectOf(request.path));
+}
+
+RouteResult Api::Try(const HttpRequest& request, const ModelLease* lease) const {
   RouteResult result;
   try {
-    result = Route(request);
+    result = Route(request, lease);
     if (GenerationJob* job = std::get_if<GenerationJob>(&result); job != nullptr) {
       SetTenant(request.account, *job);
-      if (model_.adapters != nullptr && !job->requests.empty()) {
-        job->model = model_.adapters->NameOf(job->requests.front().adapters);
+      const ServedModel& model = lease == nullptr ? *model_ : lease->model();
+      if (model.adapters != nullptr && !job->requests.empty()) {
+        job->model = model.adapters->NameOf(job->requests.front().adapters);
       }
     }
   } catch (const std::exception& failure) {  // Out of memory, or a bug in reading the request.
     result = FromStatus(absl::InternalError(absl::StrCat("cannot handle the request: ", failure.what())));
   }
-  if (!std::holds_alternative<ApiError>(result)) return result;
-  return ErrorReply(std::get<ApiError>(result), DialectOf(request.path));
+  return result;
 }
 
-RouteResult Api::Route(const HttpRequest& request) const {
+RouteResult Api::Route(const HttpRequest& request, const ModelLease* lease) const {
   const std::string label = RouteLabel(request.path);
   std::string allowed;
-  for (const ApiRoute& route : kRoutes) {
-    if (label != route.path) continue;
-    const bool head = request.method == "HEAD" && route.method == "GET";
-    if (request.method == route.method || head) return route.handle(context_, request);
-    absl::StrAppend(&allowed, allowed.empty() ? "" : ", ", route.method == "GET" ? "GET, HEAD" : route.method);
+  const auto takes = [&request](absl::string_view method) {
+    return request.method == method || (request.method == "HEAD" && method == "GET");
+  };
+  if (const DirectoryRoute* route = FindDirectoryRoute(label, request.method)) {
+    if (takes(route->method)) {
+      return route->handle({.models = *models_, .metrics = metrics_, .gate = gate_}, request, lease);
+    }
+    allowed = route->method == "GET" ? "GET, HEAD" : std::string(route->method);
   }
+  std::string methods;
+  for (const ApiRoute& route : kRoutes) {
+    if (label != route.path || !allowed.empty()) continue;
+    if (takes(route.method)) {
+      if (models_ == nullptr) return route.handle(*context_, request);
+      if (lease == nullptr) return BadParam("model", "this path is about one model, which the body must name");
+      return route.handle({.model = lease->model(), .engine = lease->engine(), .metrics = metrics_, .gate = gate_},
+                          request);
+    }
+    absl::StrAppend(&methods, methods.empty() ? "" : ", ", route.method == "GET" ? "GET, HEAD" : route.method);
+  }
+  if (allowed.empty()) allowed = std::move(methods);
   ApiError error;
   error.status = allowed.empty() ? 404 : 405;
   if (allowed.empty()) {

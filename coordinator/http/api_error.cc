@@ -86,6 +86,16 @@ ApiError FromStatus(const absl::Status& status) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kOutOfRange:
       return error;
+    case absl::StatusCode::kNotFound:
+      error.status = 404;
+      return error;
+    case absl::StatusCode::kAlreadyExists:
+      error.status = 409;
+      return error;
+    case absl::StatusCode::kPermissionDenied:
+      error.status = 403;
+      error.type = "permission_error";
+      return error;
     case absl::StatusCode::kResourceExhausted:
       error.code = "queue_full";
       error.retry_after_s = RetryAfter(status);

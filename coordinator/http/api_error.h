@@ -33,7 +33,8 @@ ApiError BadParam(absl::string_view param, absl::string_view message);
 ApiError ModelNotFound(absl::string_view model);
 
 // How a status of the engine looks to a client: InvalidArgument is 400, ResourceExhausted and Unavailable are 503 with
-// Retry-After, or 429 where the limit is the caller's own; DeadlineExceeded is 504, anything else 500.
+// Retry-After, or 429 where the limit is the caller's own; DeadlineExceeded is 504, NotFound 404,
+// AlreadyExists 409, PermissionDenied 403, anything else 500.
 ApiError FromStatus(const absl::Status& status);
 
 // 401 without a known key, 403 for what its role may not do, 429 with Retry-After over its rate or quota.

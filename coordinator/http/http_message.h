@@ -20,6 +20,7 @@ struct HttpRequest {
   std::string id;                // x-request-id: the client's, else one of ours.
   std::string traceparent;       // W3C Trace Context.
   std::string origin;            // Of the page that a browser asks for.
+  int64_t wait_s = -1;           // Of "Prefer: wait=10" (RFC 7240): how long its model may take to load; -1: not said.
   bool asks_for_method = false;  // A preflight; see cors.h.
   std::string asks_for_headers;
   // Filled in on the way.

@@ -55,5 +55,8 @@ class HttpMetrics {
 // for dashboards and routers that know those.
 std::string MetricsText(const HttpMetrics& http, const EngineState& engine, const std::vector<KeyTotals>& keys,
                         absl::string_view model);
+// The same of several models, by name: what is about one of them has a label that names it.
+std::string MetricsText(const HttpMetrics& http, const std::vector<std::pair<std::string, EngineState>>& models,
+                        const std::vector<KeyTotals>& keys);
 
 }  // namespace barn

@@ -21,7 +21,14 @@ std::string ChatTemplateState(const ServedModel& model) {
   return model.chat_template != nullptr ? "the model's own" : "plain role prefixes (the model brings none)";
 }
 
-Json ModelEntry(const ServedModel& model, const EngineState& engine) {
+RouteResult ToResult(JobResult job) {
+  if (std::holds_alternative<ApiError>(job)) return std::get<ApiError>(std::move(job));
+  return std::move(std::get<GenerationJob>(job));
+}
+
+}  // namespace
+
+nlohmann::json OpenAiModelEntry(const ServedModel& model, const EngineState& engine) {
   const bool tools = model.chat_template != nullptr && model.chat_template->knows_tools();
   const bool reasons = model.chat_template != nullptr && model.chat_template->format().reasons();
   return {{"id", model.id},
@@ -39,7 +46,7 @@ Json ModelEntry(const ServedModel& model, const EngineState& engine) {
 }
 
 // As vLLM lists them.
-Json AdapterEntry(const ServedModel& model, const ServedAdapter& adapter) {
+Json OpenAiAdapterEntry(const ServedModel& model, const ServedAdapter& adapter) {
   return {{"id", adapter.name},
           {"object", "model"},
           {"created", adapter.created},
@@ -49,18 +56,11 @@ Json AdapterEntry(const ServedModel& model, const ServedAdapter& adapter) {
           {"barn", {{"lora", {{"id", adapter.number}, {"scale", adapter.scale}, {"ready", adapter.ready}}}}}};
 }
 
-RouteResult ToResult(JobResult job) {
-  if (std::holds_alternative<ApiError>(job)) return std::get<ApiError>(std::move(job));
-  return std::move(std::get<GenerationJob>(job));
-}
-
-}  // namespace
-
 RouteResult OpenAiModels(const ApiContext& context, const HttpRequest&) {
-  Json data = Json::array({ModelEntry(context.model, context.engine.State())});
+  Json data = Json::array({OpenAiModelEntry(context.model, context.engine.State())});
   if (context.model.adapters != nullptr) {
     for (const ServedAdapter& adapter : context.model.adapters->List()) {
-      data.push_back(AdapterEntry(context.model, adapter));
+      data.push_back(OpenAiAdapterEntry(context.model, adapter));
     }
   }
   return JsonReply({{"object", "list"}, {"data", std::move(data)}});
@@ -70,8 +70,8 @@ RouteResult OpenAiModel(const ApiContext& context, const HttpRequest& request) {
   const std::string id = PercentDecode(absl::string_view(request.path).substr(kModelsPrefix.size()));
   if (!Serves(context.model, id)) return ModelNotFound(id);
   const auto adapter = context.model.adapters != nullptr ? context.model.adapters->Find(id) : std::nullopt;
-  if (adapter.has_value()) return JsonReply(AdapterEntry(context.model, *adapter));
-  return JsonReply(ModelEntry(context.model, context.engine.State()));
+  if (adapter.has_value()) return JsonReply(OpenAiAdapterEntry(context.model, *adapter));
+  return JsonReply(OpenAiModelEntry(context.model, context.engine.State()));
 }
 
 RouteResult OpenAiCompletion(const ApiContext& context, const HttpRequest& request) {

@@ -10,6 +10,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
@@ -50,6 +51,18 @@ std::string TraceParent(absl::string_view value) {
   return zero(parts[1]) || zero(parts[2]) ? "" : std::string(value);
 }
 
+// Of "respond-async, wait=10": 10. -1: no such preference.
+int64_t PreferredWait(absl::string_view value) {
+  for (const absl::string_view part : absl::StrSplit(value, absl::ByAnyChar(",;"))) {
+    const absl::string_view preference = absl::StripAsciiWhitespace(part);
+    int64_t seconds = 0;
+    if (absl::StartsWithIgnoreCase(preference, "wait=") && absl::SimpleAtoi(preference.substr(5), &seconds)) {
+      return std::clamp<int64_t>(seconds, 0, 24 * 3600);
+    }
+  }
+  return -1;
+}
+
 std::string Secret(const RequestParser& parser) {
   const absl::string_view authorization = Header(parser, "authorization");
   if (absl::StartsWithIgnoreCase(authorization, "bearer ")) {
@@ -73,6 +86,7 @@ HttpRequest RequestHead(const RequestParser& parser) {
   request.secret = Secret(parser);
   request.id = Plain(Header(parser, "x-request-id"), kRequestIdBytesMax);
   request.traceparent = TraceParent(Header(parser, "traceparent"));
+  request.wait_s = PreferredWait(Header(parser, "prefer"));
   request.origin = Plain(Header(parser, "origin"), kOriginBytesMax);
   request.asks_for_method = !Header(parser, "access-control-request-method").empty();
   request.asks_for_headers = Plain(Header(parser, "access-control-request-headers"), kAskedHeadersBytesMax);

@@ -65,7 +65,12 @@ void LogEnd(std::exception_ptr failure) {
 class HttpServer::Impl {
  public:
   Impl(HttpOptions options, ServedModel model, Engine& engine)
-      : options_(std::move(options)), api_(std::move(model), engine, metrics_, options_.gate), engine_(engine) {
+      : options_(std::move(options)), api_(std::move(model), engine, metrics_, options_.gate), engine_(&engine) {
+    for (int i = 0; i < std::max(1, options_.threads); ++i) lanes_.push_back(std::make_unique<Lane>());
+  }
+
+  Impl(HttpOptions options, ModelDirectory& models)
+      : options_(std::move(options)), api_(models, metrics_, options_.gate), engine_(nullptr) {
     for (int i = 0; i < std::max(1, options_.threads); ++i) lanes_.push_back(std::make_unique<Lane>());
   }
 
@@ -189,7 +194,7 @@ class HttpServer::Impl {
   std::unique_ptr<TlsFiles> tls_;  // Null: the bytes are plain.
   std::unique_ptr<TraceExport> traces_;
   const Api api_;
-  Engine& engine_;
+  Engine* const engine_;  // Null where there are several models.
   net::thread_pool parse_pool_{1};
   net::thread_pool wait_pool_{1};
   std::optional<SessionContext> context_;
@@ -211,6 +216,12 @@ void HttpServer::Stop(absl::Duration grace) { impl_->Stop(grace); }
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Create(HttpOptions options, ServedModel model, Engine& engine) {
   auto impl = std::make_unique<Impl>(std::move(options), std::move(model), engine);
+  if (absl::Status status = impl->Start(); !status.ok()) return status;
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+}
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Create(HttpOptions options, ModelDirectory& models) {
+  auto impl = std::make_unique<Impl>(std::move(options), models);
   if (absl::Status status = impl->Start(); !status.ok()) return status;
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }

@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coordinator/http/http_options.h"
+#include "coordinator/http/model_directory.h"
 #include "coordinator/http/served_model.h"
 #include "coordinator/scheduler/engine.h"
 
@@ -18,6 +19,9 @@ class HttpServer {
   // back for old requests afterwards. AlreadyExists: the port is in use. InvalidArgument: the host is no address of
   // this machine.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Create(HttpOptions options, ServedModel model, Engine& engine);
+
+  // The same for several models. `models` must outlive the server.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Create(HttpOptions options, ModelDirectory& models);
 
   // Stops at once.
   ~HttpServer();

@@ -95,6 +95,7 @@ net::awaitable<std::optional<HttpRequest>> Session::Read() {
   ApplyLimits(context_.options.limits, parser);
   route_ = "other";
   reply_headers_.clear();
+  stream_begun_ = false;
   log_id_.clear();
   traceparent_.clear();
   traced_ = false;
@@ -181,26 +182,50 @@ net::awaitable<void> Session::Respond(HttpRequest request) {
     co_await WriteReply(std::move(reply));
     co_return;
   }
-  RouteResult result;
-  const bool takes_long = Api::TakesLong(request);
-  if (request.body.size() <= kParseHereBytesMax && !takes_long) {
-    result = context_.api.Handle(request);
-  } else {
-    const auto handle = [this, &request, &result]() -> net::awaitable<void> {
-      result = context_.api.Handle(request);
-      co_return;
-    };
-    boost::asio::thread_pool& pool = takes_long ? context_.wait_pool : context_.parse_pool;
-    co_await net::co_spawn(pool, handle, net::use_awaitable);
+  std::shared_ptr<const ModelLease> lease;
+  FirstLook look;
+  std::variant<ApiError, std::optional<ModelWish>> wish = context_.api.Wish(request);
+  if (std::holds_alternative<ApiError>(wish)) {
+    ReleaseBody();
+    ApiError error = std::get<ApiError>(std::move(wish));
+    co_await WriteError(std::move(error));
+    co_return;
   }
+  if (auto& wanted = std::get<std::optional<ModelWish>>(wish); wanted.has_value()) {
+    lease = co_await AwaitModel(request, *std::move(wanted), look);
+    if (lease == nullptr) {
+      ReleaseBody();
+      co_return;
+    }
+  }
+  RouteResult result = co_await Handle(request, lease.get());
   std::shared_ptr<const Account> account = std::move(request.account);
+  const Dialect dialect = DialectOf(request.path);
   request = {};
   ReleaseBody();
   if (std::holds_alternative<HttpReply>(result)) {
     co_await WriteReply(std::move(std::get<HttpReply>(result)));
+  } else if (std::holds_alternative<GenerationJob>(result)) {
+    co_await Generate(std::move(std::get<GenerationJob>(result)), std::move(account), std::move(lease));
+  } else if (ApiError error = std::get<ApiError>(std::move(result)); stream_begun_) {
+    co_await FailAnswer(*look.answer, std::move(error));
   } else {
-    co_await Generate(std::move(std::get<GenerationJob>(result)), std::move(account));
+    HttpReply reply = ErrorReply(error, dialect);
+    co_await WriteReply(std::move(reply));
   }
+}
+
+net::awaitable<RouteResult> Session::Handle(const HttpRequest& request, const ModelLease* lease) {
+  const bool takes_long = Api::TakesLong(request);
+  if (request.body.size() <= kParseHereBytesMax && !takes_long) co_return context_.api.Try(request, lease);
+  RouteResult result;
+  const auto handle = [this, &request, lease, &result]() -> net::awaitable<void> {
+    result = context_.api.Try(request, lease);
+    co_return;
+  };
+  boost::asio::thread_pool& pool = takes_long ? context_.wait_pool : context_.parse_pool;
+  co_await net::co_spawn(pool, handle, net::use_awaitable);
+  co_return result;
 }
 
 void Session::BeginReplies(HttpRequest& request) {

@@ -30,7 +30,7 @@ namespace barn {
 struct SessionContext {
   const HttpOptions& options;
   const Api& api;
-  Engine& engine;
+  Engine* engine;  // Null where there are several models.
   HttpMetrics& metrics;
   TraceExport* traces;                   // Null: spans go nowhere.
   boost::asio::thread_pool& parse_pool;  // Parses and tokenizes long bodies, so that streams do not stutter.
@@ -59,7 +59,22 @@ class Session : public std::enable_shared_from_this<Session> {
   boost::asio::awaitable<std::optional<std::string>> ReadBody(RequestParser& parser);
   boost::asio::awaitable<void> RefuseUnreadable(boost::system::error_code error);
   boost::asio::awaitable<void> Respond(HttpRequest request);
-  boost::asio::awaitable<void> Generate(GenerationJob job, std::shared_ptr<const Account> account);
+  // A look at a request whose model is not loaded yet: whether it makes sense, and in which words it is answered.
+  struct FirstLook {
+    std::shared_ptr<const ModelLease> model;
+    std::unique_ptr<Answer> answer;
+  };
+  // On the thread for long bodies if it is long, on another if it waits for workers.
+  boost::asio::awaitable<RouteResult> Handle(const HttpRequest& request, const ModelLease* lease);
+  // Of several models the one that the request is about, once it is as the wish wants it; null: the reply was sent, or
+  // the client has left. A stream hears meanwhile how far it is.
+  boost::asio::awaitable<std::shared_ptr<const ModelLease>> AwaitModel(const HttpRequest& request, ModelWish wish,
+                                                                       FirstLook& look);
+  boost::asio::awaitable<void> TellProgress(const ModelWish& wish, const Answer& answer);
+  // The end of an answer that failed before it began, or of one whose head is sent.
+  boost::asio::awaitable<void> FailAnswer(const Answer& answer, ApiError error);
+  boost::asio::awaitable<void> Generate(GenerationJob job, std::shared_ptr<const Account> account,
+                                        std::shared_ptr<const ModelLease> lease);
   boost::asio::awaitable<void> Stream(Answer& answer, Generation& generation);
   std::string StreamHead(const Answer& answer);
   boost::asio::awaitable<void> AnswerWhole(Answer& answer, Generation& generation);
@@ -98,6 +113,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::optional<RequestMeter> meter_;  // While it generates.
   std::string route_;                  // Label of the current request for the metrics.
   bool head_only_ = false;             // Of the current request: its reply has no body.
+  bool stream_begun_ = false;          // Of the current request: the head of its stream is sent.
   bool http_1_0_ = false;              // Of the current request: no chunks.
   bool keep_alive_ = true;
   int64_t body_leased_ = 0;  // Bytes of this session in metrics.body_bytes.

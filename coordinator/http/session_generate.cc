@@ -27,8 +27,9 @@ class Gauge {
 
 }  // namespace
 
-net::awaitable<void> Session::Generate(GenerationJob job, std::shared_ptr<const Account> account) {
-  if (job.model.empty()) job.model = context_.api.model_id();
+net::awaitable<void> Session::Generate(GenerationJob job, std::shared_ptr<const Account> account,
+                                       std::shared_ptr<const ModelLease> lease) {
+  if (job.model.empty()) job.model = lease == nullptr ? context_.api.model_id() : lease->model().id;
   RequestMeter& meter = meter_.emplace(RequestMeter::Options{.metrics = context_.metrics,
                                                              .gate = context_.options.gate,
                                                              .account = std::move(account),
@@ -36,14 +37,16 @@ net::awaitable<void> Session::Generate(GenerationJob job, std::shared_ptr<const 
                                        absl::Now());
   const auto end_meter = [this](RequestMeter*) { meter_.reset(); };
   const std::unique_ptr<RequestMeter, decltype(end_meter)> ends(&meter, end_meter);
-  Generation generation(context_.engine, [executor = io_.get_executor(), weak = weak_from_this()] {
+  Engine& engine = lease == nullptr ? *context_.engine : lease->engine();
+  Generation generation(engine, [executor = io_.get_executor(), weak = weak_from_this()] {
     net::post(executor, [weak] {
       if (const std::shared_ptr<Session> self = weak.lock()) self->signal_.Set();
     });
   });
   meter.Ask(job.requests);
   if (absl::Status status = generation.Start(std::move(job.requests), job.at_once); !status.ok()) {
-    co_await WriteError(FromStatus(status));
+    ApiError error = FromStatus(status);
+    co_await FailAnswer(*job.answer, std::move(error));
     co_return;
   }
   meter.Accepted(absl::Now());
@@ -91,10 +94,20 @@ net::awaitable<void> Session::AnswerWhole(Answer& answer, Generation& generation
   }
 }
 
+net::awaitable<void> Session::FailAnswer(const Answer& answer, ApiError error) {
+  if (!stream_begun_) {
+    co_await WriteError(std::move(error));
+    co_return;
+  }
+  std::string wire = http_1_0_ ? answer.Failure(error) : Chunk(answer.Failure(error)) + "0\r\n\r\n";
+  LogReply(200);
+  co_await Write(std::move(wire));
+}
+
 net::awaitable<void> Session::Stream(Answer& answer, Generation& generation) {
   const Gauge open(context_.metrics.streams);
   const auto silence_max = absl::ToChronoNanoseconds(context_.options.keep_alive_interval);
-  bool started = false;
+  bool& started = stream_begun_;
   while (!gone_) {
     std::string bytes = Drain(answer, generation);
     // An error before the first token is still an ordinary reply with its own status.

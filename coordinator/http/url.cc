@@ -2,6 +2,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 
 namespace barn {
 
@@ -17,6 +18,13 @@ std::string PercentDecode(absl::string_view text) {
     }
   }
   return decoded;
+}
+
+std::string FileStem(absl::string_view location) {
+  location = location.substr(0, location.find_first_of("?#"));
+  absl::string_view name = location.substr(location.find_last_of('/') + 1);
+  if (absl::EndsWithIgnoreCase(name, ".gguf")) name.remove_suffix(5);
+  return std::string(name.substr(0, name.rfind("-00001-of-")));
 }
 
 }  // namespace barn

@@ -22,23 +22,6 @@ std::string Describe(const Member& member) { return absl::StrFormat("worker %d '
 
 bool IsCount(int64_t value) { return value >= 0 && value <= kCounterMax; }
 
-int64_t EpochOf(const proto::WorkerMessage& message) {
-  switch (message.message_case()) {
-    case proto::WorkerMessage::kLoadProgress:
-      return message.load_progress().epoch();
-    case proto::WorkerMessage::kLoadResult:
-      return message.load_result().epoch();
-    case proto::WorkerMessage::kStepResult:
-      return message.step_result().epoch();
-    case proto::WorkerMessage::kStepFailure:
-      return message.step_failure().epoch();
-    case proto::WorkerMessage::kAdapterResult:
-      return message.adapter_result().epoch();
-    default:
-      return 0;
-  }
-}
-
 }  // namespace
 
 Core::Core(CoreOptions options, Planner planner)
@@ -75,11 +58,8 @@ void Core::Handle(const WorkerJoined& event) {
     actions_.disconnects.push_back({event.worker_id, std::move(status)});
     return;
   }
-  auto message = std::make_shared<proto::CoordinatorMessage>();
-  message->mutable_welcome()->set_worker_id(event.worker_id);
-  message->mutable_welcome()->set_heartbeat_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(options_.heartbeat)));
-  message->mutable_welcome()->set_lease_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(options_.lease)));
-  actions_.sends.push_back({event.worker_id, std::move(message)});
+  if (!options_.in_fleet)
+    actions_.sends.push_back({event.worker_id, WelcomeMessage(event.worker_id, options_.heartbeat, options_.lease)});
   deployment_.MembershipChanged();
 }
 
@@ -153,6 +133,10 @@ void Core::Handle(const ShutdownAsked& event) {
   message->mutable_shutdown()->set_reason(event.reason);
   while (members_.size() > 0) {
     const int64_t id = members_.by_id().begin()->first;
+    if (options_.in_fleet) {
+      members_.Remove(id);
+      continue;
+    }
     actions_.sends.push_back({id, message});
     actions_.disconnects.push_back({id, absl::OkStatus()});
     members_.Remove(id);
@@ -255,7 +239,8 @@ absl::Status Core::OnStepFailure(const proto::StepFailure& failure, const Member
 }
 
 void Core::WatchTime() {
-  for (int64_t id : members_.Expired(now_, options_.lease)) {
+  const absl::Duration lease = options_.in_fleet ? absl::InfiniteDuration() : options_.lease;
+  for (int64_t id : members_.Expired(now_, lease)) {
     DropAndDisconnect(id, absl::DeadlineExceededError(absl::StrFormat(
                               "no message for %s", absl::FormatDuration(now_ - members_.Find(id)->heard))));
   }

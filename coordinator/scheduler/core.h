@@ -40,6 +40,19 @@ class Core {
   // good.
   absl::Status refusal() const { return deployment_.refusal(); }
 
+  // For a fleet, between two steps. What they want sent goes with the next Step's actions.
+  // Whether an epoch may begin; see Deployment::SetWanted and the next two.
+  void SetWanted(bool wanted) { deployment_.SetWanted(wanted); }
+  void SetMemoryTaken(MemoryByWorker taken) { deployment_.SetMemoryTaken(std::move(taken)); }
+  absl::Status Fits(const MemoryByWorker& taken) const { return deployment_.Fits(members_, taken); }
+  MemoryByWorker MemoryUse() const { return deployment_.MemoryUse(); }
+  // Requests end with `reason`, and the workers forget the model.
+  void Unload(const absl::Status& reason);
+  bool running() const { return deployment_.running(); }
+  int64_t epoch() const { return deployment_.epoch(); }
+  // No request runs or waits.
+  bool idle() const { return sequences_.running().empty() && sequences_.waiting().empty(); }
+
   // What holds after every Step; a message that names what is broken. For tests.
   absl::Status CheckInvariants() const;
 

@@ -18,7 +18,12 @@ using Planner = std::function<absl::StatusOr<ShardPlan>(std::span<const PlanNode
 
 // Constant for the life of a Core.
 struct CoreOptions {
-  std::string version;             // A worker's Hello must say the same.
+  // One of a Fleet's cores: the fleet welcomes workers, watches their leases and says goodbye, and says when a model
+  // shall be loaded.
+  bool in_fleet = false;
+  int64_t deployment = 0;                         // See LoadRequest in cluster.proto.
+  std::function<int64_t()> next_epoch = nullptr;  // Null: counts from 1.
+  std::string version;                            // A worker's Hello must say the same.
   int workers_expected = 1;        // The plan is made when so many have joined; more than that are spares.
   std::vector<std::string> parts;  // Where workers find the model's files, in part order.
   std::string exchange_token;      // Shared by the workers of this cluster.

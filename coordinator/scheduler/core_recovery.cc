@@ -77,6 +77,14 @@ void Core::AbandonEpoch(const std::string& reason) {
   deployment_.Abandon(reason, members_);
 }
 
+void Core::Unload(const absl::Status& reason) {
+  sequences_.Suspend();
+  in_flight_.clear();
+  EndAll(reason);
+  recover_until_ = absl::InfiniteFuture();
+  deployment_.Unload(members_, actions_.sends);
+}
+
 void Core::Resume() {
   recover_until_ = absl::InfiniteFuture();
   const int64_t tokens_max = deployment_.sequence_tokens_max();

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "proto/base/status.h"
 
 namespace barn {
 namespace {
@@ -37,6 +38,12 @@ absl::Status CheckPlan(const ShardPlan& plan, size_t nodes) {
   return absl::OkStatus();
 }
 
+WorkerMemory MemoryLeft(const Member& member, const MemoryByWorker& taken) {
+  WorkerMemory left{.bytes = member.hello.memory_bytes(), .host_bytes = member.hello.host_memory_bytes()};
+  if (const auto found = taken.find(member.id); found != taken.end()) left -= found->second;
+  return left;
+}
+
 bool MayPass(absl::StatusCode code) {
   return code == absl::StatusCode::kUnavailable || code == absl::StatusCode::kDeadlineExceeded ||
          code == absl::StatusCode::kAborted;
@@ -45,62 +52,108 @@ bool MayPass(absl::StatusCode code) {
 }  // namespace
 
 bool Deployment::TryBegin(absl::Time now, Members& members, std::vector<SendToWorker>& sends) {
-  if (running() || phase_ == Phase::kStopped) return false;
+  if (running() || phase_ == Phase::kStopped || !wanted_) return false;
   if (members.size() < options_.workers_expected) {
     phase_ = Phase::kWaiting;
     return false;
   }
   if (phase_ == Phase::kRefused && !retry_ && now < retry_at_) return false;
   retry_ = false;
-  if (absl::Status status = Plan(members); !status.ok()) {
-    Refuse(std::move(status), absl::InfiniteFuture());
+  absl::StatusOr<Placement> placement = FindPlan(members, taken_);
+  if (!placement.ok()) {
+    Refuse(placement.status(), absl::InfiniteFuture());
     return false;
   }
+  plan_ = std::move(placement->plan);
+  stage_workers_ = std::move(placement->workers);
   SendLoads(now, members, sends);
   return true;
 }
 
-// The first workers to join carry the model; when it does not fit on so many, spares are added. The pipeline follows
-// the workers' names, so that a worker that comes back finds the slice that it has cached.
-absl::Status Deployment::Plan(const Members& members) {
+// The first workers to join carry the model; when it does not fit on so many, spares are added. Where other models take
+// memory, it may also fit on those alone that they leave the most.
+absl::StatusOr<Deployment::Placement> Deployment::FindPlan(const Members& members, const MemoryByWorker& taken) const {
   std::vector<const Member*> joined;
   for (const auto& [id, member] : members.by_id()) joined.push_back(&member);
-  absl::Status first_refusal;
-  for (size_t count = options_.workers_expected; count <= joined.size(); ++count) {
-    std::vector<const Member*> chosen(joined.begin(), joined.begin() + count);
-    std::sort(chosen.begin(), chosen.end(), [](const Member* a, const Member* b) {
-      return std::pair(a->hello.name(), a->id) < std::pair(b->hello.name(), b->id);
-    });
-    std::vector<PlanNode> nodes;
-    for (const Member* member : chosen) {
-      const RankLink link = ParseRankLink(member->hello.rank_address());
-      nodes.push_back({.name = member->hello.name(),
-                       .memory_bytes = member->hello.memory_bytes(),
-                       .threads = member->hello.threads(),
-                       .memory_domain = member->hello.memory_domain(),
-                       .gpu = !link.device.empty(),
-                       .host_memory_bytes = member->hello.host_memory_bytes(),
-                       .link = link});
-    }
-    absl::StatusOr<ShardPlan> plan = planner_(nodes);
-    if (!plan.ok()) {
-      if (first_refusal.ok()) first_refusal = plan.status();
-      continue;
-    }
-    if (absl::Status status = CheckPlan(*plan, nodes.size()); !status.ok()) return status;
-    plan_ = *std::move(plan);
-    stage_workers_.clear();
-    for (const PlanStage& stage : plan_.stages) {
-      for (const PlanRank& rank : stage.ranks) stage_workers_.push_back(chosen[rank.node]->id);
-    }
-    return absl::OkStatus();
+  absl::Status first_refusal = absl::ResourceExhaustedError("no worker has joined");
+  const auto expected = static_cast<size_t>(options_.workers_expected);
+  for (size_t count = expected; count <= joined.size(); ++count) {
+    absl::StatusOr<Placement> placement = PlanOn({joined.begin(), joined.begin() + count}, taken);
+    if (placement.ok() || absl::IsInternal(placement.status())) return placement;
+    if (count == expected) first_refusal = placement.status();
+  }
+  if (taken.empty()) return first_refusal;
+  std::stable_sort(joined.begin(), joined.end(), [&](const Member* a, const Member* b) {
+    return MemoryLeft(*a, taken).bytes > MemoryLeft(*b, taken).bytes;
+  });
+  for (size_t count = std::min(joined.size(), expected); count >= 1; --count) {
+    absl::StatusOr<Placement> placement = PlanOn({joined.begin(), joined.begin() + count}, taken);
+    if (placement.ok()) return placement;
   }
   return first_refusal;
 }
 
+// The pipeline follows the workers' names, so that a worker that comes back finds the slice that it has cached.
+absl::StatusOr<Deployment::Placement> Deployment::PlanOn(const std::vector<const Member*>& workers,
+                                                         const MemoryByWorker& taken) const {
+  std::vector<const Member*> chosen = workers;
+  std::sort(chosen.begin(), chosen.end(), [](const Member* a, const Member* b) {
+    return std::pair(a->hello.name(), a->id) < std::pair(b->hello.name(), b->id);
+  });
+  std::vector<PlanNode> nodes;
+  for (const Member* member : chosen) {
+    const WorkerMemory left = MemoryLeft(*member, taken);
+    if (left.bytes <= 0) {
+      return absl::ResourceExhaustedError(
+          absl::StrFormat("other models take all memory of worker '%s'", member->hello.name()));
+    }
+    const RankLink link = ParseRankLink(member->hello.rank_address());
+    nodes.push_back({.name = member->hello.name(),
+                     .memory_bytes = left.bytes,
+                     .threads = member->hello.threads(),
+                     .memory_domain = member->hello.memory_domain(),
+                     .gpu = !link.device.empty(),
+                     .host_memory_bytes = std::max<int64_t>(left.host_bytes, 0),
+                     .link = link});
+  }
+  Placement placement;
+  BARN_ASSIGN_OR_RETURN(placement.plan, planner_(nodes));
+  BARN_RETURN_IF_ERROR(CheckPlan(placement.plan, nodes.size()));
+  for (const PlanStage& stage : placement.plan.stages) {
+    for (const PlanRank& rank : stage.ranks) placement.workers.push_back(chosen[rank.node]->id);
+  }
+  return placement;
+}
+
+MemoryByWorker Deployment::MemoryUse() const {
+  MemoryByWorker use;
+  if (!running()) return use;
+  size_t worker = 0;
+  for (const PlanStage& stage : plan_.stages) {
+    for (const PlanRank& rank : stage.ranks)
+      use[stage_workers_[worker++]] += {.bytes = rank.total_bytes(), .host_bytes = rank.host_bytes};
+  }
+  return use;
+}
+
+void Deployment::Unload(Members& members, std::vector<SendToWorker>& sends) {
+  if (phase_ == Phase::kStopped) return;
+  for (auto& [id, member] : members.by_id()) {
+    if (member.loaded_epoch == 0) continue;
+    auto message = std::make_shared<proto::CoordinatorMessage>();
+    message->mutable_unload()->set_epoch(std::exchange(member.loaded_epoch, 0));
+    sends.push_back({id, std::move(message)});
+  }
+  phase_ = Phase::kUnloaded;
+  wanted_ = false;
+  last_failure_.clear();
+  stage_workers_.clear();
+  members.ClearStages();
+}
+
 void Deployment::SendLoads(absl::Time now, Members& members, std::vector<SendToWorker>& sends) {
   members.ClearStages();
-  ++epoch_;
+  epoch_ = options_.next_epoch ? options_.next_epoch() : epoch_ + 1;
   phase_ = Phase::kLoading;
   for (auto& [id, member] : members.by_id()) {
     if (member.loaded_epoch == 0 || std::count(stage_workers_.begin(), stage_workers_.end(), id) > 0) continue;
@@ -152,6 +205,7 @@ std::shared_ptr<proto::CoordinatorMessage> Deployment::LoadMessage(int stage, in
   load.set_exchange_token(options_.exchange_token);
   load.set_context_tokens(sequence_tokens_max());
   load.set_deterministic(options_.deterministic);
+  load.set_deployment(options_.deployment);
   const auto ranks = static_cast<int>(planned.ranks.size());
   load.set_rank(rank);
   load.set_ranks(ranks);
@@ -224,6 +278,8 @@ int64_t Deployment::sequence_tokens_max() const {
 std::string Deployment::Reason(const Members& members) const {
   const std::string after = last_failure_.empty() ? "" : absl::StrCat("; before that: ", last_failure_);
   switch (phase_) {
+    case Phase::kUnloaded:
+      return "not loaded";
     case Phase::kReady:
       return "";
     case Phase::kStopped:

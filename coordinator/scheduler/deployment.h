@@ -9,6 +9,7 @@
 #include "coordinator/scheduler/core_options.h"
 #include "coordinator/scheduler/event.h"
 #include "coordinator/scheduler/members.h"
+#include "coordinator/scheduler/worker_memory.h"
 #include "sharding/plan.h"
 
 namespace barn {
@@ -18,14 +19,35 @@ namespace barn {
 class Deployment {
  public:
   enum class Phase {
-    kWaiting,  // For workers to join.
-    kRefused,  // The plan did not fit or a load failed; waits for a change of membership or for the time to retry.
+    kUnloaded,  // Nobody wants it to run.
+    kWaiting,   // For workers to join.
+    kRefused,   // The plan did not fit or a load failed; waits for a change of membership or for the time to retry.
     kLoading,
     kReady,
     kStopped,
   };
 
-  Deployment(const CoreOptions& options, Planner planner) : options_(options), planner_(std::move(planner)) {}
+  Deployment(const CoreOptions& options, Planner planner)
+      : options_(options),
+        planner_(std::move(planner)),
+        wanted_(!options.in_fleet),
+        phase_(wanted_ ? Phase::kWaiting : Phase::kUnloaded) {}
+
+  // Whether TryBegin may begin; what runs already goes on.
+  void SetWanted(bool wanted) { wanted_ = wanted; }
+  // Workers' memory that other models take; another amount is a reason to try again.
+  void SetMemoryTaken(MemoryByWorker taken) {
+    retry_ = retry_ || taken != taken_;
+    taken_ = std::move(taken);
+  }
+  // Whether there is a plan if other models take so much. The error is that of the planner.
+  absl::Status Fits(const Members& members, const MemoryByWorker& taken) const {
+    return FindPlan(members, taken).status();
+  }
+  // What the plan takes of each of its workers; empty unless it runs.
+  MemoryByWorker MemoryUse() const;
+  // The epoch is over, and the workers forget their slices.
+  void Unload(Members& members, std::vector<SendToWorker>& sends);
 
   // Starts an epoch if there are workers for it and a reason to try: sends the loads. True when it did.
   bool TryBegin(absl::Time now, Members& members, std::vector<SendToWorker>& sends);
@@ -59,7 +81,13 @@ class Deployment {
   }
 
  private:
-  absl::Status Plan(const Members& members);
+  struct Placement {
+    ShardPlan plan;
+    std::vector<int64_t> workers;  // Of each rank of each stage.
+  };
+  absl::StatusOr<Placement> FindPlan(const Members& members, const MemoryByWorker& taken) const;
+  // `chosen`: by name. ResourceExhausted: it does not fit there.
+  absl::StatusOr<Placement> PlanOn(const std::vector<const Member*>& chosen, const MemoryByWorker& taken) const;
   void SendLoads(absl::Time now, Members& members, std::vector<SendToWorker>& sends);
   std::shared_ptr<proto::CoordinatorMessage> LoadMessage(int stage, int rank, const Members& members) const;
   int64_t WorkerOf(int stage, int rank) const;
@@ -67,7 +95,9 @@ class Deployment {
 
   const CoreOptions& options_;
   Planner planner_;
-  Phase phase_ = Phase::kWaiting;
+  bool wanted_;
+  Phase phase_;
+  MemoryByWorker taken_;
   int64_t epoch_ = 0;
   ShardPlan plan_;
   std::vector<int64_t> stage_workers_;

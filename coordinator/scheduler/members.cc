@@ -52,6 +52,32 @@ absl::Status CheckHello(const proto::Hello& hello, const std::string& version) {
 
 }  // namespace
 
+std::shared_ptr<const proto::CoordinatorMessage> WelcomeMessage(int64_t worker_id, absl::Duration heartbeat,
+                                                                absl::Duration lease) {
+  auto message = std::make_shared<proto::CoordinatorMessage>();
+  message->mutable_welcome()->set_worker_id(worker_id);
+  message->mutable_welcome()->set_heartbeat_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(heartbeat)));
+  message->mutable_welcome()->set_lease_ms(static_cast<int32_t>(absl::ToInt64Milliseconds(lease)));
+  return message;
+}
+
+int64_t EpochOf(const proto::WorkerMessage& message) {
+  switch (message.message_case()) {
+    case proto::WorkerMessage::kLoadProgress:
+      return message.load_progress().epoch();
+    case proto::WorkerMessage::kLoadResult:
+      return message.load_result().epoch();
+    case proto::WorkerMessage::kStepResult:
+      return message.step_result().epoch();
+    case proto::WorkerMessage::kStepFailure:
+      return message.step_failure().epoch();
+    case proto::WorkerMessage::kAdapterResult:
+      return message.adapter_result().epoch();
+    default:
+      return 0;
+  }
+}
+
 WorkerState Member::State(absl::Time now) const {
   return {.id = id,
           .name = hello.name(),

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,12 @@ struct Member {
 
   WorkerState State(absl::Time now) const;
 };
+
+std::shared_ptr<const proto::CoordinatorMessage> WelcomeMessage(int64_t worker_id, absl::Duration heartbeat,
+                                                                absl::Duration lease);
+
+// The epoch that a worker speaks of; 0 where it speaks of none.
+int64_t EpochOf(const proto::WorkerMessage& message);
 
 // The workers by id. A worker leaves when its stream breaks, when its lease runs out or when it breaks the protocol.
 class Members {

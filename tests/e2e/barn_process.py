@@ -53,8 +53,9 @@ class Server:
         self.port = free_port()
         self.home = tempfile.TemporaryDirectory()
         self.log = tempfile.NamedTemporaryFile("w+", suffix=".log")
+        command = [command] if isinstance(command, str) else command
         self.process = subprocess.Popen(
-            [BARN, command, *map(str, arguments), "--listen", f"127.0.0.1:{self.port}"], stdout=self.log,
+            [BARN, *command, *map(str, arguments), "--listen", f"127.0.0.1:{self.port}"], stdout=self.log,
             stderr=subprocess.STDOUT, env={**os.environ, "BARN_HOME": self.home.name, **(env or {})})
         if wait_ready:
             self.wait_ready()

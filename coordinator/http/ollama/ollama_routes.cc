@@ -8,6 +8,7 @@
 #include "coordinator/http/chat_job.h"
 #include "coordinator/http/json_reply.h"
 #include "coordinator/http/ollama/ollama_answer.h"
+#include "coordinator/http/ollama/ollama_entry.h"
 #include "coordinator/http/ollama/ollama_request.h"
 #include "coordinator/text/infill.h"
 
@@ -106,34 +107,6 @@ RouteResult Generate(const ApiContext& context, const HttpRequest& http, ReadOll
   return job;
 }
 
-Json Details(const ModelFacts& facts) {
-  return {{"parent_model", ""},
-          {"format", "gguf"},
-          {"family", facts.family},
-          {"families", Json::array({facts.family})},
-          {"parameter_size", facts.parameter_size},
-          {"quantization_level", facts.quantization},
-          {"embedding_length", facts.embedding_length}};
-}
-
-Json Capabilities(const ServedModel& model) {
-  Json list = Json::array();
-  if (!model.facts.embedding.encoder) list.push_back("completion");
-  if (model.facts.embedding.encoder || model.facts.embedding.pooling_known) list.push_back("embedding");
-  if (HasInfillMarks(model.tokenizer)) list.push_back("insert");
-  if (model.chat_template != nullptr && model.chat_template->knows_tools()) list.push_back("tools");
-  if (model.chat_template != nullptr && model.chat_template->format().reasons()) list.push_back("thinking");
-  return list;
-}
-
-Json ModelEntry(const ServedModel& model) {
-  return {{"name", model.id},
-          {"model", model.id},
-          {"size", model.facts.size_bytes},
-          {"digest", model.facts.digest},
-          {"details", Details(model.facts)}};
-}
-
 }  // namespace
 
 RouteResult OllamaChat(const ApiContext& context, const HttpRequest& request) {
@@ -145,9 +118,9 @@ RouteResult OllamaGenerate(const ApiContext& context, const HttpRequest& request
 }
 
 RouteResult OllamaTags(const ApiContext& context, const HttpRequest&) {
-  Json entry = ModelEntry(context.model);
+  Json entry = OllamaModelEntry(context.model.id, context.model.facts);
   entry["modified_at"] = OllamaTime(absl::FromUnixSeconds(context.model.created));
-  entry["capabilities"] = Capabilities(context.model);
+  entry["capabilities"] = OllamaCapabilities(context.model);
   return JsonReply({{"models", Json::array({std::move(entry)})}});
 }
 
@@ -155,7 +128,7 @@ RouteResult OllamaRunning(const ApiContext& context, const HttpRequest&) {
   const EngineState state = context.engine.State();
   Json models = Json::array();
   if (state.ready) {
-    Json entry = ModelEntry(context.model);
+    Json entry = OllamaModelEntry(context.model.id, context.model.facts);
     // It stays until the server ends; the dialect wants a time.
     entry["expires_at"] = OllamaTime(absl::Now() + absl::Hours(24 * 365));
     entry["size_vram"] = 0;
@@ -180,9 +153,9 @@ RouteResult OllamaShow(const ApiContext& context, const HttpRequest& request) {
                     {"modelfile", absl::StrCat("FROM ", model.id, "\n")},
                     {"parameters", ""},
                     {"template", model.facts.chat_template},
-                    {"details", Details(model.facts)},
+                    {"details", OllamaDetails(model.facts)},
                     {"model_info", model.facts.header},
-                    {"capabilities", Capabilities(model)},
+                    {"capabilities", OllamaCapabilities(model)},
                     {"modified_at", OllamaTime(absl::FromUnixSeconds(model.created))}});
 }
 

@@ -184,5 +184,37 @@ TEST_F(DeploymentTest, APlanThatContradictsItselfIsRefused) {
   EXPECT_EQ(broken.refusal().code(), absl::StatusCode::kInternal);
 }
 
+// Beside other models: what they leave is what there is, perhaps on one worker alone.
+TEST_F(DeploymentTest, OtherModelsTakeMemory) {
+  Deployment needs_half{options_, [](std::span<const PlanNode> nodes) -> absl::StatusOr<ShardPlan> {
+                          for (const PlanNode& node : nodes) {
+                            if (node.memory_bytes < 50) return absl::ResourceExhaustedError("too little");
+                          }
+                          ShardPlan plan = *EvenPlanner(10, 4)(nodes);
+                          for (PlanStage& stage : plan.stages) stage.ranks[0].weights_bytes = 40;
+                          return plan;
+                        }};
+  Join(1, "a");
+  Join(2, "b");
+  EXPECT_TRUE(needs_half.Fits(members_, {}).ok());
+  EXPECT_TRUE(needs_half.Fits(members_, {{1, {.bytes = 80}}}).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(needs_half.Fits(members_, {{1, {.bytes = 80}}, {2, {.bytes = 60}}})));
+  EXPECT_TRUE(absl::IsResourceExhausted(needs_half.Fits(members_, {{1, {.bytes = 100}}, {2, {.bytes = 200}}})));
+  needs_half.SetMemoryTaken({{1, {.bytes = 80}}});
+  ASSERT_TRUE(needs_half.TryBegin(kStart, members_, sends_));
+  EXPECT_THAT(needs_half.stage_workers(), ElementsAre(2));
+  EXPECT_EQ(needs_half.MemoryUse(), (MemoryByWorker{{2, {.bytes = 40}}}));
+  sends_.clear();
+  needs_half.Unload(members_, sends_);
+  ASSERT_EQ(sends_.size(), 1u);
+  EXPECT_EQ(sends_[0].worker_id, 2);
+  EXPECT_EQ(sends_[0].message->unload().epoch(), 1);
+  EXPECT_TRUE(needs_half.MemoryUse().empty());
+  EXPECT_EQ(needs_half.Reason(members_), "not loaded");
+  EXPECT_FALSE(needs_half.TryBegin(kStart, members_, sends_));
+  needs_half.SetWanted(true);
+  EXPECT_TRUE(needs_half.TryBegin(kStart, members_, sends_));
+}
+
 }  // namespace
 }  // namespace barn

@@ -1,11 +1,10 @@
-#include "coordinator/cli/model_facts.h"
+#include "coordinator/models/model_facts.h"
 
 #include <type_traits>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "coordinator/cli/commands.h"
 #include "sharding/file_type.h"
 #include "sharding/model_config.h"
 #include "sharding/store/sha256.h"
@@ -58,7 +57,7 @@ EmbeddingFacts ReadEmbeddingFacts(const GgufModel& model) {
 
 }  // namespace
 
-ModelFacts ReadModelFacts(const GgufModel& model, const std::string& chat_template) {
+ModelFacts ReadModelFacts(const GgufModel& model, const std::string& chat_template, const std::string& version) {
   const GgufMetadata& metadata = model.metadata();
   ModelFacts facts;
   facts.family = model.architecture();
@@ -78,7 +77,7 @@ ModelFacts ReadModelFacts(const GgufModel& model, const std::string& chat_templa
   facts.embedding = ReadEmbeddingFacts(model);
   facts.chat_template = chat_template;
   facts.digest = Sha256Hex(identity);
-  facts.server_version = std::string(BarnVersion());
+  facts.server_version = version;
   return facts;
 }
 
