@@ -294,14 +294,6 @@ TEST(ClusterSim, WhereBlocksRunOutRequestsWaitTheirTurn) {
   }
 }
 
-// Token i prints as "<i>".
-std::unique_ptr<Tokenizer> NumberTokenizer() {
-  Vocabulary vocabulary;
-  vocabulary.model = "none";
-  vocabulary.id_count = FakeModel().vocabulary;
-  return *Tokenizer::Create(std::move(vocabulary));
-}
-
 // A banned string takes tokens back, also over blocks that are published, whatever else happens to the request.
 TEST(ClusterSim, WhatIsTakenBackIsComputedAnew) {
   const std::unique_ptr<Tokenizer> tokenizer = NumberTokenizer();

@@ -76,6 +76,13 @@ std::vector<float> FakeModel::Embedding(const std::vector<int32_t>& prompt, Pool
   }
 }
 
+std::unique_ptr<Tokenizer> NumberTokenizer() {
+  Vocabulary vocabulary;
+  vocabulary.model = "none";
+  vocabulary.id_count = FakeModel().vocabulary;
+  return *Tokenizer::Create(std::move(vocabulary));
+}
+
 FakeStage::FakeStage(const FakeModel& model, const proto::LoadRequest& load)
     : model_(model), load_(load), cells_(load.kv_blocks() * load.kv_block_tokens(), -1) {}
 

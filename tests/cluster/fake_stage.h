@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "coordinator/scheduler/request.h"
+#include "coordinator/text/tokenizer.h"
 #include "proto/cluster.pb.h"
 
 namespace barn {
@@ -32,6 +34,9 @@ struct FakeModel {
   // What a cluster must answer greedily.
   std::vector<int32_t> Answer(std::vector<int32_t> prompt, int64_t max_tokens, const std::set<int32_t>& end_ids) const;
 };
+
+// For a FakeModel of the usual size: token i prints as "<i>".
+std::unique_ptr<Tokenizer> NumberTokenizer();
 
 // One pipeline stage without a transport. Its KV cells hold tokens and are read through the block tables that the
 // coordinator sends, so that a block that is reused too early, or a wrong difference, shows as a wrong token.

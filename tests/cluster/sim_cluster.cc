@@ -89,10 +89,6 @@ absl::Duration SimCluster::Delay(absl::Duration max) {
 
 void SimCluster::Note(const std::string& text) { errors_.push_back(absl::StrCat(absl::FormatTime(now_), ": ", text)); }
 
-void SimCluster::At(absl::Time when, std::function<void()> action) {
-  queue_.push({.when = when, .order = ++order_, .action = std::move(action)});
-}
-
 void SimCluster::Tick() {
   StepCore({});
   At(now_ + kTick, [this] { Tick(); });
@@ -377,38 +373,12 @@ bool SimCluster::Idle() const {
   });
 }
 
-bool SimCluster::RunOne(absl::Time limit) {
-  if (queue_.top().when > limit) {
-    now_ = limit;
-    return false;
-  }
-  const Timed next = queue_.top();
-  queue_.pop();
-  now_ = next.when;
-  next.action();
-  return true;
-}
-
 bool SimCluster::RunUntilIdle(absl::Duration limit) {
-  const absl::Time end = now_ + limit;
-  while (!Idle()) {
-    if (!RunOne(end)) return false;
-  }
-  return true;
+  return RunUntil([this] { return Idle(); }, limit);
 }
 
 bool SimCluster::RunUntilReady(absl::Duration limit) {
-  const absl::Time end = now_ + limit;
-  while (!core_.ready()) {
-    if (!RunOne(end)) return false;
-  }
-  return true;
-}
-
-void SimCluster::RunFor(absl::Duration duration) {
-  const absl::Time end = now_ + duration;
-  while (RunOne(end)) {
-  }
+  return RunUntil([this] { return core_.ready(); }, limit);
 }
 
 }  // namespace barn

@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <queue>
 #include <random>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "absl/time/time.h"
 #include "coordinator/scheduler/core.h"
 #include "tests/cluster/fake_stage.h"
+#include "tests/cluster/timeline.h"
 
 namespace barn {
 
@@ -58,7 +58,7 @@ struct SimReply {
 
 // The real core and fake workers on a simulated transport, one seed, one thread, no wall clock. Links are FIFO with
 // random delays. Whatever breaks a promise of the core is noted in errors().
-class SimCluster {
+class SimCluster : public Timeline {
  public:
   explicit SimCluster(const SimOptions& options);
 
@@ -68,17 +68,14 @@ class SimCluster {
   // The worker process dies. With `silent`, nobody sees its stream break, only its lease runs out.
   void Kill(int worker, bool silent);
   void Restart(int worker);
-  void At(absl::Time when, std::function<void()> action);
   // False when `limit` passes before every request has ended.
   bool RunUntilIdle(absl::Duration limit);
-  void RunFor(absl::Duration duration);
   bool RunUntilReady(absl::Duration limit);
   // Called after the last update of each request.
   void OnEnd(std::function<void(int64_t)> on_end) { on_end_ = std::move(on_end); }
   // No more random failures.
   void Calm() { calm_ = true; }
 
-  absl::Time now() const { return now_; }
   Core& core() { return core_; }
   const FakeModel& model() const { return model_; }
   const std::map<int64_t, SimReply>& replies() const { return replies_; }
@@ -89,12 +86,6 @@ class SimCluster {
   std::mt19937_64& random() { return random_; }
 
  private:
-  struct Timed {
-    absl::Time when;
-    int64_t order;
-    std::function<void()> action;
-    bool operator>(const Timed& other) const { return std::pair(when, order) > std::pair(other.when, other.order); }
-  };
   struct Activation {
     int64_t epoch;
     int64_t step_id;
@@ -132,17 +123,13 @@ class SimCluster {
   void Tick();
   int WorkerOf(int64_t id) const;
   bool Idle() const;
-  bool RunOne(absl::Time limit);
 
   const SimOptions options_;
   const FakeModel model_;
   std::mt19937_64 random_;
-  absl::Time now_ = absl::UnixEpoch();
   Core core_;
   std::vector<Worker> workers_;
   std::map<int64_t, SimReply> replies_;
-  std::priority_queue<Timed, std::vector<Timed>, std::greater<>> queue_;
-  int64_t order_ = 0;
   int64_t last_worker_id_ = 0;
   int64_t last_request_id_ = 0;
   std::vector<std::string> errors_;

@@ -73,10 +73,6 @@ absl::Duration SimFleet::Delay(absl::Duration max) {
 
 void SimFleet::Note(const std::string& text) { errors_.push_back(absl::StrCat(absl::FormatTime(now_), ": ", text)); }
 
-void SimFleet::At(absl::Time when, std::function<void()> action) {
-  queue_.push({.when = when, .order = ++order_, .action = std::move(action)});
-}
-
 void SimFleet::Tick() {
   StepFleet({});
   At(now_ + kTick, [this] { Tick(); });
@@ -331,31 +327,9 @@ void SimFleet::FinishStep(int worker, const proto::StepRequest& step) {
 
 // --- running --------------------------------------------------------------------------------------------------------
 
-bool SimFleet::RunOne(absl::Time limit) {
-  if (queue_.top().when > limit) {
-    now_ = limit;
-    return false;
-  }
-  const Timed next = queue_.top();
-  queue_.pop();
-  now_ = next.when;
-  next.action();
-  return true;
-}
-
 bool SimFleet::RunUntilIdle(absl::Duration limit) {
-  const absl::Time end = now_ + limit;
   const auto over = [this](const auto& use) { return use.second.ended <= now_; };
-  while (!std::all_of(uses_.begin(), uses_.end(), over)) {
-    if (!RunOne(end)) return false;
-  }
-  return true;
-}
-
-void SimFleet::RunFor(absl::Duration duration) {
-  const absl::Time end = now_ + duration;
-  while (RunOne(end)) {
-  }
+  return RunUntil([&] { return std::all_of(uses_.begin(), uses_.end(), over); }, limit);
 }
 
 }  // namespace barn

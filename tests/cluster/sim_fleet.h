@@ -6,7 +6,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <queue>
 #include <random>
 #include <string>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "absl/time/time.h"
 #include "coordinator/scheduler/fleet.h"
 #include "tests/cluster/fake_stage.h"
+#include "tests/cluster/timeline.h"
 
 namespace barn {
 
@@ -60,7 +60,7 @@ struct SimUseResult {
 
 // The real fleet and fake workers, one seed, one thread, no wall clock. Workers hold several slices, count their memory
 // and run steps in the order of their coming, as real ones do. What breaks a promise is noted in errors().
-class SimFleet {
+class SimFleet : public Timeline {
  public:
   explicit SimFleet(SimFleetOptions options);
 
@@ -71,12 +71,9 @@ class SimFleet {
   void Ask(const FleetEvent& event) { StepFleet({event}); }
   void Kill(int worker);
   void Restart(int worker);
-  void At(absl::Time when, std::function<void()> action);
-  void RunFor(absl::Duration duration);
   // False when `limit` passes before every use has ended.
   bool RunUntilIdle(absl::Duration limit);
 
-  absl::Time now() const { return now_; }
   Fleet& fleet() { return fleet_; }
   ModelStanding::Phase Phase(int64_t model) const { return fleet_.Standing(model).phase; }
   const std::map<int64_t, SimUseResult>& uses() const { return uses_; }
@@ -86,12 +83,6 @@ class SimFleet {
   std::vector<int32_t> Answer(const SimUse& use) const;
 
  private:
-  struct Timed {
-    absl::Time when;
-    int64_t order;
-    std::function<void()> action;
-    bool operator>(const Timed& other) const { return std::pair(when, order) > std::pair(other.when, other.order); }
-  };
   struct Activation {
     int64_t epoch;
     int64_t step_id;
@@ -128,16 +119,12 @@ class SimFleet {
   void TryCompute(int worker);
   void FinishStep(int worker, const proto::StepRequest& step);
   void Tick();
-  bool RunOne(absl::Time limit);
 
   const SimFleetOptions options_;
   std::mt19937_64 random_;
-  absl::Time now_ = absl::UnixEpoch();
   Fleet fleet_;
   std::vector<Worker> workers_;
   std::map<int64_t, SimUseResult> uses_;  // The number is that of the hold and of the request.
-  std::priority_queue<Timed, std::vector<Timed>, std::greater<>> queue_;
-  int64_t order_ = 0;
   int64_t last_worker_id_ = 0;
   std::vector<std::string> errors_;
 };

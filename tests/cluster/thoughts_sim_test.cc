@@ -17,14 +17,6 @@ using ::testing::IsEmpty;
 
 constexpr int32_t kBegin = 11, kEnd = 12;  // Tokens that open and close thoughts.
 
-// Token i prints as "<i>".
-std::unique_ptr<Tokenizer> NumberTokenizer() {
-  Vocabulary vocabulary;
-  vocabulary.model = "none";
-  vocabulary.id_count = FakeModel().vocabulary;
-  return *Tokenizer::Create(std::move(vocabulary));
-}
-
 std::vector<int32_t> PlainAnswer(const FakeModel& model, const GenerateRequest& request) {
   const ThoughtLimit& limit = *request.thoughts;
   std::vector<int32_t> tokens = request.prompt, answer;

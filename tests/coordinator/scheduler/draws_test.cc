@@ -17,14 +17,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Token i prints as "<i>".
-std::unique_ptr<Tokenizer> NumberTokenizer(int64_t size) {
-  Vocabulary vocabulary;
-  vocabulary.model = "none";
-  vocabulary.id_count = size;
-  return *Tokenizer::Create(std::move(vocabulary));
-}
-
 class DrawsTest : public ::testing::Test {
  protected:
   Sequence Make(std::vector<std::string> banned, int64_t max_tokens, double temperature = 0) const {
@@ -73,7 +65,7 @@ class DrawsTest : public ::testing::Test {
   }
 
   const FakeModel model_;
-  const std::unique_ptr<Tokenizer> tokenizer_ = NumberTokenizer(FakeModel().vocabulary);
+  const std::unique_ptr<Tokenizer> tokenizer_ = NumberTokenizer();
 };
 
 // Greedy, in plain words: the text is looked at whole, and the token in which a banned string begins gets struck out at
